@@ -1,0 +1,79 @@
+/**
+ * Owns every bound and timeout of the runtime; units come last in the names.
+ * The simulator has its own limits (it is usable alone); nothing else keeps numbers of its own.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const limits = {
+  // The guild log.
+  /** Partitions in `guild.<pp>.<guildId>`; on the wire, so it never changes. */
+  partitionCount: 64,
+  /** The smallest server max_payload we run with. */
+  maxPayloadMinBytes: 1 * MiB,
+  /** Kept free in a message beside the state: envelope, headers, cursor. */
+  messageHeadroomBytes: 16 * KiB,
+  /** One event's ops; more than this waits for the next event. */
+  eventOpsMaxBytes: 256 * KiB,
+  /** Mutations folded into one event. */
+  eventMutationsMax: 1_000,
+  /** Without an answer for so long an append's outcome is unknown and the log is read. */
+  appendTimeoutMs: 4_000,
+  /** The one coarse timer that looks for such appends. */
+  appendScanIntervalMs: 250,
+  /** Between two reads of the log's last message while it does not answer. */
+  judgeRetryMinMs: 50,
+  judgeRetryMaxMs: 2_000,
+  /** Appends in flight over all guilds of one worker. */
+  appendsInFlightMax: 4_096,
+  /** The server's memory of Nats-Msg-Id, as in streams/guilds.json. */
+  duplicateWindowMs: 120_000,
+
+  // NATS.
+  natsConnectTimeoutMs: 5_000,
+  natsRequestTimeoutMs: 3_000,
+  natsReconnectWaitMs: 250,
+  natsServerMinVersion: "2.10.0",
+  natsServerMinReplicasVersion: "2.11.0",
+  embeddedStartTimeoutMs: 15_000,
+  embeddedStopTimeoutMs: 10_000,
+  embeddedMaxPayloadBytes: 8 * MiB,
+
+  // Gateway and queue.
+  /** Slots of the ring between a shard's gateway and processing; a power of two. */
+  ringSlots: 16_384,
+  /** A closed-by-backpressure shard resumes when its ring is emptier than this share. */
+  ringResumeShare: 0.25,
+  checkpointIntervalMs: 200,
+  shardRetryMinMs: 500,
+  shardRetryMaxMs: 15_000,
+  /** Resumable close: any code but 1000 and 1001 keeps the session; @discordjs/ws uses this one. */
+  gatewayResumableCloseCode: 4200,
+
+  // Worker.
+  guildLoadsInFlightMax: 64,
+  guildWaitingMax: 10_000,
+  guildIdleMs: 60_000,
+  evictIntervalMs: 1_000,
+  memoryBudgetBytes: 1024 * MiB,
+  /** Discord drops an interaction's token after 3 s without an answer; we stop a little earlier. */
+  interactionAnswerMs: 2_900,
+  effectAttemptsMax: 3,
+  handlerTimeoutMs: 30_000,
+  drainTimeoutMs: 30_000,
+
+  // Database node.
+  batchMessagesMax: 2_000,
+  batchIntervalMs: 10,
+  dbGetTimeoutMs: 2_000,
+  dbGetWaitMs: 1_500,
+  quarantineEntriesMax: 10_000,
+  documentCacheBytes: 128 * MiB,
+  diskMapBytes: 64 * 1024 * MiB,
+
+  // The list-server.
+  heartbeatIntervalMs: 1_000,
+  memberDeadMs: 8_000,
+  claimIntervalMs: 1_000,
+} as const;

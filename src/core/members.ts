@@ -1,0 +1,110 @@
+/**
+ * Owns the shapes of the list-server's entries: what workers, database nodes, shards and sessions say of themselves.
+ * Everything read from the list is validated by these schemas; an entry that fails is ignored by name, never trusted.
+ */
+import { z } from "zod";
+
+const count = z.number().int().nonnegative();
+
+export const memberStatus = z.enum([
+  "booting",
+  "ready",
+  "draining",
+  "hotboot",
+  "offline-temporary",
+  "dying",
+]);
+export type MemberStatus = z.infer<typeof memberStatus>;
+
+const member = {
+  id: z.string(),
+  incarnation: z.string(),
+  status: memberStatus,
+  version: z.string(),
+  host: z.string(),
+  pid: count,
+  /** Unix ms by the member's own clock; for people, never for judging liveness. */
+  at: z.number(),
+  rssBytes: count,
+};
+
+export const workerEntry = z.object({
+  ...member,
+  bot: z.string(),
+  shards: z.array(count),
+  /** Guilds in memory, and of these the ones not yet saved by enough database nodes. */
+  guilds: count,
+  dirtyGuilds: count,
+  /** Totals since the process started. */
+  dispatches: count,
+  handled: count,
+  skipped: count,
+  appended: count,
+  handlerErrors: count,
+  effectsSent: count,
+  effectsDropped: count,
+  fenced: count,
+  identifies: count,
+  resumes: count,
+  /** Messages in rings, not yet processed. */
+  queued: count,
+});
+export type WorkerEntry = z.infer<typeof workerEntry>;
+
+export const dbnodeEntry = z.object({
+  ...member,
+  /** Stream sequences: what the JetStream ack covered, what is fsynced, where the stream ended when last asked. */
+  received: count,
+  saved: count,
+  streamLast: count,
+  /** The stream's created time: sequences compare only within one incarnation of the stream. */
+  streamCreated: z.string(),
+  guilds: count,
+  quarantined: count,
+  /** 16 hex digits over all guilds; equal on nodes that saved the same sequence. */
+  checksum: z.string(),
+});
+export type DbnodeEntry = z.infer<typeof dbnodeEntry>;
+
+export const topologyEntry = z.object({ epoch: count, shardCount: z.number().int().positive() });
+export type TopologyEntry = z.infer<typeof topologyEntry>;
+
+export const shardEntry = z.object({ owner: z.string(), incarnation: z.string(), at: z.number() });
+export type ShardEntry = z.infer<typeof shardEntry>;
+
+/** A shard's checkpoint: everything up to `s` of this session is durable. */
+export const sessionEntry = z.object({
+  sessionId: z.string(),
+  resumeUrl: z.string(),
+  s: count,
+  shardCount: z.number().int().positive(),
+  at: z.number(),
+});
+export type SessionEntry = z.infer<typeof sessionEntry>;
+
+/** Announced on `dbnode.<id>.saved` after each flush. */
+export const savedAnnouncement = z.object({ id: z.string(), saved: count, streamCreated: z.string() });
+export type SavedAnnouncement = z.infer<typeof savedAnnouncement>;
+
+/** Request on `dbnode.<id>.get`: the guild, "at least" this stream sequence. */
+export const getRequest = z.object({ v: z.literal(1), guildId: z.string(), atLeastSeq: count });
+export type GetRequest = z.infer<typeof getRequest>;
+
+/** The node's answer: the document, or that it does not know the guild, or how far it is. */
+export const getReply = z.discriminatedUnion("outcome", [
+  z.object({
+    outcome: z.literal("found"),
+    document: z.object({
+      state: z.unknown(),
+      rev: count,
+      epoch: count,
+      seq: count,
+      by: z.string(),
+      cursor: z.object({ session: z.string(), s: count }).nullable(),
+    }),
+  }),
+  z.object({ outcome: z.literal("unknown"), saved: count }),
+  z.object({ outcome: z.literal("behind"), received: count }),
+  z.object({ outcome: z.literal("quarantined"), reason: z.string() }),
+]);
+export type GetReply = z.infer<typeof getReply>;
