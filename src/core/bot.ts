@@ -8,16 +8,19 @@ import type {
   APIInteraction,
   APIInteractionResponseCallbackData,
   GatewayDispatchPayload,
-  RESTPostAPIChannelMessageJSONBody,
   RESTPostAPIApplicationCommandsJSONBody,
+  RESTPostAPIChannelMessageJSONBody,
 } from "discord-api-types/v10";
 import { GuildstreamError } from "./errors.js";
 
+/** The data of every dispatch by its name. */
+type DispatchDataByName = { [P in GatewayDispatchPayload as `${P["t"]}`]: P["d"] };
+
 /** Discord's event name of a dispatch, as in the Gateway Events reference. */
-export type DispatchName = GatewayDispatchPayload["t"];
+export type DispatchName = keyof DispatchDataByName;
 
 /** The data of the dispatch with that name. */
-export type DispatchData<Name extends DispatchName> = Extract<GatewayDispatchPayload, { t: Name }>["d"];
+export type DispatchData<Name extends DispatchName> = DispatchDataByName[Name];
 
 export interface Logger {
   debug(fields: object, message?: string): void;
@@ -154,7 +157,10 @@ export function validateBot(value: unknown): asserts value is AnyBot {
   demand(typeof bot!.name === "string" && bot!.name !== "", "name must be a text");
   demand(Number.isSafeInteger(bot!.intents) && bot!.intents! >= 0, "intents must be a whole number");
   demand(typeof bot!.state === "object" && bot!.state !== null, "state must be { version, initial }");
-  demand(Number.isSafeInteger(bot!.state!.version) && bot!.state!.version > 0, "state.version must be 1 or more");
+  demand(
+    Number.isSafeInteger(bot!.state!.version) && bot!.state!.version > 0,
+    "state.version must be 1 or more",
+  );
   demand(typeof bot!.state!.initial === "function", "state.initial must be a function");
   const migrate = bot!.state!.migrate;
   demand(migrate === undefined || typeof migrate === "function", "state.migrate must be a function");
