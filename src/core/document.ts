@@ -64,7 +64,14 @@ export function fold(document: GuildDocument, message: LogMessage, seq: number):
     case "tombstone":
       return {
         outcome: "applied",
-        document: { state: undefined, rev: message.rev, epoch: message.epoch, seq, by: message.by, cursor: null },
+        document: {
+          state: undefined,
+          rev: message.rev,
+          epoch: message.epoch,
+          seq,
+          by: message.by,
+          cursor: null,
+        },
       };
     case "event": {
       if (message.rev <= document.rev) {
@@ -78,7 +85,14 @@ export function fold(document: GuildDocument, message: LogMessage, seq: number):
       const cursor = { session: message.cause.session, s: message.cause.s };
       return {
         outcome: "applied",
-        document: { state: patched.state, rev: message.rev, epoch: message.epoch, seq, by: message.by, cursor },
+        document: {
+          state: patched.state,
+          rev: message.rev,
+          epoch: message.epoch,
+          seq,
+          by: message.by,
+          cursor,
+        },
       };
     }
   }
@@ -116,13 +130,13 @@ function canApply(state: unknown, op: Ops[number], written: Set<string>): boolea
     if (node === null || typeof node !== "object") return false;
     path += `/${keys[index]}`;
     if (written.has(path)) return false;
-    node = (node as Record<string, unknown>)[unescape(keys[index]!)];
+    node = (node as Record<string, unknown>)[unescapePointer(keys[index]!)];
   }
   written.add(op.path);
   if (node === null || typeof node !== "object" || Array.isArray(node)) return false;
-  return op.op === "add" || Object.hasOwn(node, unescape(keys.at(-1)!));
+  return op.op === "add" || Object.hasOwn(node, unescapePointer(keys.at(-1)!));
 }
 
-function unescape(segment: string): string {
+function unescapePointer(segment: string): string {
   return segment.includes("~") ? segment.replaceAll("~1", "/").replaceAll("~0", "~") : segment;
 }

@@ -35,7 +35,14 @@ export interface Cursor {
 /** Something to do at Discord once the event is in the log; kept in the event so that the next owner can do it. */
 export type Effect =
   | { kind: "answer"; interactionId: string; token: string; at: number; body: unknown }
-  | { kind: "followUp"; applicationId: string; interactionId: string; token: string; at: number; body: unknown }
+  | {
+      kind: "followUp";
+      applicationId: string;
+      interactionId: string;
+      token: string;
+      at: number;
+      body: unknown;
+    }
   | { kind: "message"; channelId: string; nonce: string; body: unknown };
 
 export interface GuildEvent {
@@ -83,7 +90,13 @@ const operation = z.discriminatedUnion("op", [
   z.strictObject({ op: z.literal("copy"), path: pointer, from: pointer }),
   z.strictObject({ op: z.literal("test"), path: pointer, value: z.unknown() }),
 ]);
-const envelope = { v: z.literal(wireVersion), rev: count, epoch: count, by: z.string().min(1), at: z.number() };
+const envelope = {
+  v: z.literal(wireVersion),
+  rev: count,
+  epoch: count,
+  by: z.string().min(1),
+  at: z.number(),
+};
 const cursorShape = z.object({ session: z.string(), s: count });
 const causeShape = z.object({
   shard: count,

@@ -6,14 +6,7 @@ import { z } from "zod";
 
 const count = z.number().int().nonnegative();
 
-export const memberStatus = z.enum([
-  "booting",
-  "ready",
-  "draining",
-  "hotboot",
-  "offline-temporary",
-  "dying",
-]);
+export const memberStatus = z.enum(["booting", "ready", "draining", "hotboot", "offline-temporary", "dying"]);
 export type MemberStatus = z.infer<typeof memberStatus>;
 
 const member = {

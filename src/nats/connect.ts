@@ -5,7 +5,7 @@
  * - Once made it reconnects for ever (the client's default gives up after 10 tries); callers see waits, not ends.
  * - A server that is too old, has no JetStream, or too small a max_payload is refused by name before any work.
  */
-import { connect as natsConnect, ErrorCode, type NatsConnection, type NatsError } from "nats";
+import { ErrorCode, type NatsConnection, type NatsError, connect as natsConnect } from "nats";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { isAtLeast } from "./server-version.js";
@@ -74,7 +74,11 @@ function splitCredentials(options: ConnectOptions): { servers: string[]; user?: 
     }
     return `${match[1] ?? "nats"}://${match[4]}`;
   });
-  return { servers, ...(user === undefined ? {} : { user }), ...(password === undefined ? {} : { password }) };
+  return {
+    servers,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password }),
+  };
 }
 
 function connectError(cause: unknown, url: string): GuildstreamError {
