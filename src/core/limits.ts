@@ -66,6 +66,20 @@ export const limits = {
   // Database node.
   batchMessagesMax: 2_000,
   batchIntervalMs: 10,
+  /** Folded but not yet saved; more is not pulled. Large, so that a node that is behind writes a guild seldom. */
+  unsavedMessagesMax: 16_000,
+  unsavedBytesMax: 256 * MiB,
+  /** One pull request to the stream; two are on their way. */
+  pullMessagesMax: 2_000,
+  pullBytesMax: 64 * MiB,
+  pullExpiresMs: 30_000,
+  pullHeartbeatMs: 2_000,
+  consumerAckWaitMs: 60_000,
+  consumerRetryMs: 250,
+  /** Making the texts of a batch yields to requests this often. */
+  saveSliceMs: 5,
+  dbGetWaitersMax: 10_000,
+  quarantineReasonMaxLength: 300,
   dbGetTimeoutMs: 2_000,
   dbGetWaitMs: 1_500,
   quarantineEntriesMax: 10_000,
