@@ -50,6 +50,16 @@ export const limits = {
   shardRetryMaxMs: 15_000,
   /** Resumable close: any code but 1000 and 1001 keeps the session; @discordjs/ws uses this one. */
   gatewayResumableCloseCode: 4200,
+  /** The peer's share in closing a connection; afterwards it is cut. */
+  gatewayCloseTimeoutMs: 1_000,
+  gatewayHandshakeTimeoutMs: 10_000,
+  gatewayHelloTimeoutMs: 15_000,
+  /** Between IDENTIFY or RESUME and the first sign of life after it. */
+  gatewayReadyTimeoutMs: 15_000,
+  /** A connection that was ready for so long starts its backoff over. */
+  shardStableMs: 5_000,
+  /** Failed attempts at a session's resume URL before the general gateway URL is tried. */
+  resumeUrlAttemptsMax: 2,
 
   // Worker.
   guildLoadsInFlightMax: 64,
@@ -59,7 +69,17 @@ export const limits = {
   memoryBudgetBytes: 1024 * MiB,
   /** Discord drops an interaction's token after 3 s without an answer; we stop a little earlier. */
   interactionAnswerMs: 2_900,
+  /** Follow-ups: an interaction's token lives 15 minutes. */
+  interactionTokenMs: 895_000,
   effectAttemptsMax: 3,
+  restTimeoutMs: 10_000,
+  restRetryMinMs: 50,
+  /** Idle request queues of @discordjs/rest (one a webhook token, say) are let go this often. */
+  restSweepIntervalMs: 60_000,
+  /** GET /gateway/bot is answered from memory for so long, for its URL only. */
+  gatewayUrlAgeMs: 60_000,
+  /** Levels of arrays and objects inside each other in guild state. */
+  stateDepthMax: 64,
   handlerTimeoutMs: 30_000,
   drainTimeoutMs: 30_000,
 
