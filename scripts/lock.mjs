@@ -68,7 +68,9 @@ export async function withLock(file, work, { onWait = () => {}, waitMaxMs = WAIT
       onWait(holder.pid);
     }
     if (Date.now() > deadline) {
-      throw new Error(`${file} has been held for more than ${waitMaxMs / 1_000} s; delete it if nothing else runs here`);
+      throw new Error(
+        `${file} has been held for more than ${waitMaxMs / 1_000} s; delete it if nothing else runs here`,
+      );
     }
     if (holder === "unwritten" ? ageMs(file) > UNWRITTEN_MAX_MS : !processAlive(holder.pid, holder.start)) {
       breakStale(file, holder);

@@ -22,7 +22,13 @@ import { fetchDebian, hasApt } from "./nats-server/debian.mjs";
 import { createReporter } from "./nats-server/progress.mjs";
 import { fetchRelease } from "./nats-server/release.mjs";
 import { binaryName, RELEASE_VERSION } from "./nats-server/releases.mjs";
-import { binaryVersion, compareVersions, isNewEnough, isVersion, NatsServerError } from "./nats-server/versions.mjs";
+import {
+  binaryVersion,
+  compareVersions,
+  isNewEnough,
+  isVersion,
+  NatsServerError,
+} from "./nats-server/versions.mjs";
 
 export { NatsServerError } from "./nats-server/versions.mjs";
 
@@ -40,7 +46,9 @@ const INSTALL_HINT = [
 /** See nats-server.d.mts for the types. */
 export async function resolveNatsServer(options = {}) {
   const { env = process.env, reporter = createReporter(), release = {}, debian = {} } = options;
-  const cacheDir = resolve(options.cacheDir ?? env.GUILDSTREAM_CACHE_DIR ?? join(PROJECT_DIR, ".cache", "nats-server"));
+  const cacheDir = resolve(
+    options.cacheDir ?? env.GUILDSTREAM_CACHE_DIR ?? join(PROJECT_DIR, ".cache", "nats-server"),
+  );
   const version = wantedVersion(options.version ?? (env.GUILDSTREAM_NATS_VERSION || undefined));
   /** Why the steps so far gave nothing: said only when it comes to fetching, and in the final error. */
   const notes = [];
@@ -80,9 +88,13 @@ export async function resolveNatsServer(options = {}) {
       const older = version ? undefined : await fromCache(cacheDir, undefined, [], "0.0.0");
       if (older) return older;
       const what = version ? `nats-server ${version}` : "a nats-server 2.10 or newer";
-      throw new NatsServerError("NATS_SERVER_NOT_FOUND", `could not find or fetch ${what}\n  ${notes.join("\n  ")}`, {
-        hint: INSTALL_HINT,
-      });
+      throw new NatsServerError(
+        "NATS_SERVER_NOT_FOUND",
+        `could not find or fetch ${what}\n  ${notes.join("\n  ")}`,
+        {
+          hint: INSTALL_HINT,
+        },
+      );
     },
     (holder) => reporter.line(`nats-server: waiting for process ${holder}, which is fetching it`),
   );
@@ -92,9 +104,13 @@ function wantedVersion(version) {
   if (version === undefined) return undefined;
   const plain = version.replace(/^v/, "");
   if (!isVersion(plain)) {
-    throw new NatsServerError("NATS_SERVER_NOT_FOUND", `${JSON.stringify(version)} is not a nats-server version`, {
-      hint: "Write it like 2.10.27 (GUILDSTREAM_NATS_VERSION or --version).",
-    });
+    throw new NatsServerError(
+      "NATS_SERVER_NOT_FOUND",
+      `${JSON.stringify(version)} is not a nats-server version`,
+      {
+        hint: "Write it like 2.10.27 (GUILDSTREAM_NATS_VERSION or --version).",
+      },
+    );
   }
   if (!isNewEnough(plain)) throw tooOld(`version ${plain} was asked for`);
   return plain;
@@ -106,10 +122,14 @@ async function fromVariable(env, wanted, notes) {
   const version = await access(path, constants.X_OK)
     .then(() => binaryVersion(path))
     .catch((error) => {
-      throw new NatsServerError("NATS_SERVER_NOT_FOUND", `NATS_SERVER=${path} cannot be run: ${error.message}`, {
-        hint: "Let NATS_SERVER name the nats-server program itself, or unset it to have one found.",
-        cause: error,
-      });
+      throw new NatsServerError(
+        "NATS_SERVER_NOT_FOUND",
+        `NATS_SERVER=${path} cannot be run: ${error.message}`,
+        {
+          hint: "Let NATS_SERVER name the nats-server program itself, or unset it to have one found.",
+          cause: error,
+        },
+      );
     });
   if (!isNewEnough(version)) throw tooOld(`NATS_SERVER=${path} is ${version}`);
   if (wanted === undefined || version === wanted) return { path, version, source: "NATS_SERVER" };
@@ -149,9 +169,13 @@ async function fromCache(cacheDir, wanted, notes, atLeast = RELEASE_VERSION) {
 }
 
 function tooOld(what) {
-  return new NatsServerError("NATS_SERVER_TOO_OLD", `${what}, but guildstream needs nats-server 2.10 or newer`, {
-    hint: INSTALL_HINT,
-  });
+  return new NatsServerError(
+    "NATS_SERVER_TOO_OLD",
+    `${what}, but guildstream needs nats-server 2.10 or newer`,
+    {
+      hint: INSTALL_HINT,
+    },
+  );
 }
 
 /** `node scripts/nats-server.mjs [--version 2.10.27]` */

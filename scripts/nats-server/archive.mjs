@@ -33,9 +33,11 @@ function readTar(tar, wanted) {
     if (name === "") return undefined; // two empty blocks end a tar
     const sizeBytes = Number.parseInt(text(header.subarray(124, 136)).trim() || "0", 8);
     const start = at + TAR_BLOCK_BYTES;
-    if (!Number.isInteger(sizeBytes) || start + sizeBytes > tar.length) throw new Error("the archive is cut off");
+    if (!Number.isInteger(sizeBytes) || start + sizeBytes > tar.length)
+      throw new Error("the archive is cut off");
     const type = String.fromCharCode(header[156] ?? 0);
-    if ((type === "0" || type === "\0") && basename(name) === wanted) return tar.subarray(start, start + sizeBytes);
+    if ((type === "0" || type === "\0") && basename(name) === wanted)
+      return tar.subarray(start, start + sizeBytes);
     at = start + Math.ceil(sizeBytes / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES;
   }
   return undefined;
@@ -71,9 +73,13 @@ export function readAr(archive) {
   if (archive.toString("latin1", 0, 8) !== "!<arch>\n") throw new Error("not a Debian package");
   const members = [];
   for (let at = 8; at + 60 <= archive.length; ) {
-    const name = archive.toString("latin1", at, at + 16).trim().replace(/\/$/, "");
+    const name = archive
+      .toString("latin1", at, at + 16)
+      .trim()
+      .replace(/\/$/, "");
     const sizeBytes = Number(archive.toString("latin1", at + 48, at + 58).trim());
-    if (!Number.isInteger(sizeBytes) || at + 60 + sizeBytes > archive.length) throw new Error("the package is cut off");
+    if (!Number.isInteger(sizeBytes) || at + 60 + sizeBytes > archive.length)
+      throw new Error("the package is cut off");
     members.push({ name, content: archive.subarray(at + 60, at + 60 + sizeBytes) });
     at += 60 + sizeBytes + (sizeBytes % 2);
   }

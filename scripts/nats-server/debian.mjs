@@ -70,9 +70,13 @@ async function fetchFromSuite(folder, source, suite, wanted, reporter) {
   const candidates = parseMadison(stdout).filter(({ version }) => isNewEnough(version));
   const chosen = wanted ? candidates.find(({ version }) => version === wanted) : candidates[0];
   if (!chosen) {
-    throw new Error(`carries ${parseMadison(stdout)[0]?.version ?? "no nats-server"}, not ${wanted ?? ">= 2.10"}`);
+    throw new Error(
+      `carries ${parseMadison(stdout)[0]?.version ?? "no nats-server"}, not ${wanted ?? ">= 2.10"}`,
+    );
   }
-  reporter.line(`nats-server ${chosen.version}: downloading the package ${chosen.packageVersion} of ${suite}`);
+  reporter.line(
+    `nats-server ${chosen.version}: downloading the package ${chosen.packageVersion} of ${suite}`,
+  );
   const download = ["download", `nats-server=${chosen.packageVersion}`];
   await apt(download, environment, folder, reporter.progress("package"));
   const file = (await readdir(folder)).find((name) => name.endsWith(".deb"));
@@ -92,7 +96,9 @@ async function preparePrivateApt(folder, source, suite) {
   await writeFile(join(folder, "status"), "");
   await writeFile(join(folder, "sources", "mirror.sources"), formatSource(source, suite));
   const { stdout } = await run("apt-config", ["dump"]);
-  const carried = stdout.split("\n").filter((line) => /^Acquire::(?!IndexTargets|GzipIndexes|Languages)/.test(line));
+  const carried = stdout
+    .split("\n")
+    .filter((line) => /^Acquire::(?!IndexTargets|GzipIndexes|Languages)/.test(line));
   const own = [
     `Dir::Etc::main "/dev/null";`,
     `Dir::Etc::parts "/dev/null";`,
@@ -156,7 +162,8 @@ async function unpack(folder, file) {
   try {
     await run("dpkg-deb", ["-x", join(folder, file), target]);
   } catch (error) {
-    if (error.code !== "ENOENT") throw new Error(`the package does not unpack: ${error.message}`, { cause: error });
+    if (error.code !== "ENOENT")
+      throw new Error(`the package does not unpack: ${error.message}`, { cause: error });
     const data = readAr(await readFile(join(folder, file))).find(({ name }) => name.startsWith("data.tar"));
     if (!data) throw new Error("the package holds no data");
     await writeFile(join(folder, data.name), data.content);
@@ -184,7 +191,11 @@ async function readSources(aptDir) {
   const sources = parseListFile(await readFile(join(aptDir, "sources.list"), "utf8").catch(() => ""));
   const parts = join(aptDir, "sources.list.d");
   for (const name of (await readdir(parts).catch(() => [])).sort()) {
-    const parse = name.endsWith(".sources") ? parseSourcesFile : name.endsWith(".list") ? parseListFile : undefined;
+    const parse = name.endsWith(".sources")
+      ? parseSourcesFile
+      : name.endsWith(".list")
+        ? parseListFile
+        : undefined;
     if (parse) sources.push(...parse(await readFile(join(parts, name), "utf8")));
   }
   return sources;

@@ -36,7 +36,9 @@ export async function download(url, options = {}) {
     const response = await follow(url, abort.signal, () => arm(answerTimeoutMs, "no answer"));
     return await readBody(response, () => arm(stallTimeoutMs, "no data"), onProgress);
   } catch (error) {
-    throw new Error(`${url}: ${reasonOf(abort.signal.aborted ? abort.signal.reason : error)}`, { cause: error });
+    throw new Error(`${url}: ${reasonOf(abort.signal.aborted ? abort.signal.reason : error)}`, {
+      cause: error,
+    });
   } finally {
     clearTimeout(timer);
     clearTimeout(total);
@@ -51,9 +53,11 @@ async function follow(start, signal, arm) {
     const response = await fetch(url, { signal, redirect: "manual" });
     if (response.ok) return response;
     const location = response.headers.get("location");
-    if (response.status < 300 || response.status > 399 || !location) throw new Error(`HTTP ${response.status}`);
+    if (response.status < 300 || response.status > 399 || !location)
+      throw new Error(`HTTP ${response.status}`);
     const next = new URL(location, url);
-    if (url.protocol === "https:" && next.protocol !== "https:") throw new Error(`redirected away from https`);
+    if (url.protocol === "https:" && next.protocol !== "https:")
+      throw new Error(`redirected away from https`);
     url = next;
   }
   throw new Error(`more than ${REDIRECTS_MAX} redirects`);
@@ -76,7 +80,9 @@ async function readBody(response, arm, onProgress) {
     }
   } catch (error) {
     if (expectedBytes === undefined || receivedBytes >= expectedBytes) throw error;
-    throw new Error(`cut off after ${receivedBytes} of ${expectedBytes} bytes (${reasonOf(error)})`, { cause: error });
+    throw new Error(`cut off after ${receivedBytes} of ${expectedBytes} bytes (${reasonOf(error)})`, {
+      cause: error,
+    });
   }
   if (expectedBytes !== undefined && receivedBytes !== expectedBytes) {
     throw new Error(`cut off after ${receivedBytes} of ${expectedBytes} bytes`);

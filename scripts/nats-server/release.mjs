@@ -33,7 +33,11 @@ export async function fetchRelease(options, reporter) {
     const origin = pinned ? "pinned here" : "in the release's SHA256SUMS";
     throw new Error(`${file} is not what it should be: SHA-256 ${actual}, but ${expected} is ${origin}`);
   }
-  return { binary: readFromArchive(archive, file, binaryName(platform)), version, source: `${folder}/${file}` };
+  return {
+    binary: readFromArchive(archive, file, binaryName(platform)),
+    version,
+    source: `${folder}/${file}`,
+  };
 }
 
 async function fetchChecksum(folder, file, bounds) {

@@ -68,7 +68,10 @@ export function binaryVersion(path) {
       }
       const match = /v?(\d+\.\d+\.\d+(?:-[\w.]+)?)/.exec(stdout);
       if (match) resolve(match[1]);
-      else reject(new Error(`${path} --version said ${JSON.stringify(stdout.slice(0, 80))}, which is no version`));
+      else
+        reject(
+          new Error(`${path} --version said ${JSON.stringify(stdout.slice(0, 80))}, which is no version`),
+        );
     });
   });
 }
