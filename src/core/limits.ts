@@ -86,6 +86,8 @@ export const limits = {
   // Database node.
   batchMessagesMax: 2_000,
   batchIntervalMs: 10,
+  /** The same while the stream has much more: fewer, larger writes. */
+  batchIntervalBehindMs: 100,
   /** Folded but not yet saved; more is not pulled. Large, so that a node that is behind writes a guild seldom. */
   unsavedMessagesMax: 16_000,
   unsavedBytesMax: 256 * MiB,

@@ -90,7 +90,12 @@ export class Store {
   ) {
     this.#unlock = unlock;
     // Without overlapping sync a commit resolves once it is synced, and a failed sync rejects it.
-    this.#root = open({ path: folder, mapSize: limits.diskMapBytes, overlappingSync: false, noSubdir: false });
+    this.#root = open({
+      path: folder,
+      mapSize: limits.diskMapBytes,
+      overlappingSync: false,
+      noSubdir: false,
+    });
     const options = { encoding: "string", cache: false } as const;
     this.#documents = this.#root.openDB("documents", options);
     this.#meta = this.#root.openDB("meta", options);
@@ -154,8 +159,8 @@ export class Store {
   async reset(): Promise<void> {
     try {
       await this.#root.childTransaction(() => {
-        for (const database of [this.#documents, this.#quarantine, this.#meta]) {
-          for (const key of [...database.getKeys({})]) database.removeSync(key as never);
+        for (const database of [this.#documents, this.#quarantine, this.#meta] as Database<string>[]) {
+          for (const key of [...database.getKeys({})]) database.removeSync(key);
         }
       });
     } catch (error) {
@@ -192,9 +197,13 @@ export class Store {
     if (text === undefined) return newWatermark;
     const { v, ...watermark } = JSON.parse(text) as Watermark & { v: number };
     if (v === formatVersion) return watermark;
-    throw new GuildstreamError("DISK_FAILED", `${this.folder} is of format ${v}, this code knows ${formatVersion}`, {
-      hint: "run the version that wrote it, or delete the folder to have it rebuilt from the stream",
-    });
+    throw new GuildstreamError(
+      "DISK_FAILED",
+      `${this.folder} is of format ${v}, this code knows ${formatVersion}`,
+      {
+        hint: "run the version that wrote it, or delete the folder to have it rebuilt from the stream",
+      },
+    );
   }
 }
 

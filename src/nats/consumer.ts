@@ -1,0 +1,325 @@
+/**
+ * Owns a database node's durable pull consumer on the guild log: (re)creating it, pulling, receipts.
+ *
+ * Invariants:
+ * - Messages come in stream order, none left out. Deliveries are numbered by the server; a hole in the numbers (lost
+ *   with a connection, redelivered out of order) makes the consumer start again right after what was handed on.
+ * - Where to start is asked of the node at every (re)creation: the server's memory of acks is never trusted, since it
+ *   regresses and lies after crashes. If the process dies here, the next start asks again.
+ * - No more is pulled than the node has room for.
+ *
+ * The hot path makes one small object a message: no promise, no timer. Used by the database node.
+ */
+import {
+  AckPolicy,
+  createInbox,
+  DeliverPolicy,
+  Events,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+  ReplayPolicy,
+  type Subscription,
+} from "nats";
+import { GuildstreamError, messageOf } from "../core/errors.js";
+import { limits } from "../core/limits.js";
+import { guildsStream, kindHeader } from "../core/subjects.js";
+
+export interface StreamInfo {
+  created: string;
+  firstSeq: number;
+  lastSeq: number;
+}
+
+/** One message of the log. */
+export interface Delivery {
+  subject: string;
+  seq: number;
+  kind: string | undefined;
+  text: string;
+  /** When the stream stored it, in Unix nanoseconds. */
+  timeNs: string;
+}
+
+export interface GuildConsumerOptions {
+  nc: NatsConnection;
+  id: string;
+  /** After which sequence to start, from what the stream says of itself; called before every creation. */
+  startAfter: (stream: StreamInfo) => Promise<number>;
+  /** Messages in order; `pending` is how many the stream has beyond them. */
+  onBatch: (deliveries: Delivery[], pending: number) => void;
+  /** How many messages the node would take now; `poke` when there is more room. */
+  room: () => number;
+  /** Something an operator should know; the consumer goes on by itself. */
+  onTrouble: (fields: object, message: string) => void;
+}
+
+/** What the guild log says of itself, by its leader. */
+export async function streamInfo(nc: NatsConnection): Promise<StreamInfo> {
+  const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
+  const info = await manager.streams.info(guildsStream);
+  return { created: info.created, firstSeq: info.state.first_seq, lastSeq: info.state.last_seq };
+}
+
+/** When the stream stored the message with this sequence, in Unix ns; undefined when it is no longer there. */
+export async function storedTimeNs(nc: NatsConnection, seq: number): Promise<string | undefined> {
+  const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
+  try {
+    return nanoseconds((await manager.streams.getMessage(guildsStream, { seq })).timestamp);
+  } catch (error) {
+    if (/no message found/i.test(messageOf(error))) return undefined;
+    throw error;
+  }
+}
+
+/** Unix ns of an RFC 3339 time; the server leaves out trailing zeros of the fraction. */
+function nanoseconds(time: string): string {
+  const [, seconds, fraction = ""] = /^([^.Z]*)(?:\.(\d+))?Z$/.exec(time) ?? [];
+  if (seconds === undefined) throw new GuildstreamError("STREAM_FAILED", `not a time: ${time.slice(0, 40)}`);
+  return `${BigInt(Date.parse(`${seconds}Z`)) * 1_000_000n + BigInt(fraction.padEnd(9, "0"))}`;
+}
+
+interface Pull {
+  inbox: string;
+  left: number;
+}
+
+export class GuildConsumer {
+  readonly name: string;
+  readonly #options: GuildConsumerOptions;
+  readonly #nc: NatsConnection;
+  #manager: JetStreamManager | undefined;
+  #subscription: Subscription | undefined;
+  #inbox = "";
+  #pulls: Pull[] = [];
+  #nextPull = 1;
+  #buffer: Delivery[] = [];
+  #scheduled = false;
+  #pending = 0;
+  #delivered = 0;
+  #lastReply = "";
+  #heardAt = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #starting: Promise<void> | undefined;
+  #again = false;
+  #closed = false;
+
+  constructor(options: GuildConsumerOptions) {
+    this.#options = options;
+    this.#nc = options.nc;
+    this.name = `dbnode-${options.id}`;
+  }
+
+  /** Resolves once the consumer is there and pulling; waits for the stream as long as it takes. */
+  async start(): Promise<void> {
+    void this.#watchReconnects();
+    this.#timer = setInterval(() => this.#checkHeartbeat(), limits.pullHeartbeatMs);
+    await this.#restart();
+  }
+
+  /** Pulls what there is room for; called when the node has made room. */
+  poke(): void {
+    if (this.#starting !== undefined || this.#subscription === undefined || this.#closed) return;
+    let wanted = this.#options.room() - this.#buffer.length;
+    for (const pull of this.#pulls) wanted -= pull.left;
+    while (wanted >= 1 && this.#pulls.length < 2) {
+      // A request for a handful costs as much as one for many: small remainders wait.
+      if (this.#pulls.length === 1 && wanted < limits.pullMessagesMax / 2) return;
+      const batch = Math.min(wanted, limits.pullMessagesMax);
+      this.#pull(batch);
+      wanted -= batch;
+    }
+  }
+
+  /** The receipt: all handed on so far is in memory and checked. One ack covers everything before it. */
+  ack(): void {
+    if (this.#lastReply === "" || this.#closed) return;
+    this.#nc.publish(this.#lastReply, "+ACK");
+    this.#lastReply = "";
+  }
+
+  /** Takes nothing more. The durable consumer stays on the server, for whoever looks at it; it is remade at start. */
+  async stop(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    this.#subscription?.unsubscribe();
+    this.#subscription = undefined;
+    await this.#starting?.catch(() => {});
+  }
+
+  /** Starts anew from the node's own word; calls during a start make it start once more after. */
+  #restart(): Promise<void> {
+    this.#again = true;
+    this.#starting ??= this.#startLoop().finally(() => {
+      this.#starting = undefined;
+      this.poke();
+    });
+    return this.#starting;
+  }
+
+  async #startLoop(): Promise<void> {
+    while (this.#again && !this.#closed) {
+      this.#again = false;
+      try {
+        await this.#create();
+      } catch (error) {
+        if (this.#closed) return;
+        this.#options.onTrouble(
+          { consumer: this.name, error: messageOf(error) },
+          "the guild log does not answer",
+        );
+        this.#again = true;
+        await new Promise((resolve) => setTimeout(resolve, limits.consumerRetryMs));
+      }
+    }
+  }
+
+  async #create(): Promise<void> {
+    this.#subscription?.unsubscribe();
+    this.#subscription = undefined;
+    this.#flushBuffer();
+    this.#pulls = [];
+    this.#delivered = 0;
+    this.#lastReply = "";
+    const startAfter = await this.#options.startAfter(await streamInfo(this.#nc));
+    this.#manager ??= await this.#nc.jetstreamManager({
+      timeout: limits.natsRequestTimeoutMs,
+      checkAPI: false,
+    });
+    try {
+      await this.#manager.consumers.delete(guildsStream, this.name);
+    } catch (error) {
+      if (!/not found/i.test(messageOf(error))) throw error;
+    }
+    await this.#manager.consumers.add(guildsStream, {
+      durable_name: this.name,
+      ack_policy: AckPolicy.All,
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: startAfter + 1,
+      replay_policy: ReplayPolicy.Instant,
+      filter_subject: "guild.>",
+      max_deliver: -1,
+      max_ack_pending: -1,
+      ack_wait: limits.consumerAckWaitMs * 1_000_000,
+    });
+    if (this.#closed) return;
+    this.#inbox = createInbox();
+    const inbox = this.#inbox;
+    this.#subscription = this.#nc.subscribe(`${inbox}.*`, {
+      callback: (error, msg) => {
+        if (error === null && inbox === this.#inbox) this.#onMessage(msg);
+      },
+    });
+    this.#heardAt = performance.now();
+  }
+
+  #pull(batch: number): void {
+    const pull = { inbox: `${this.#inbox}.${this.#nextPull}`, left: batch };
+    this.#nextPull += 1;
+    if (this.#pulls.length === 0) this.#heardAt = performance.now();
+    this.#pulls.push(pull);
+    const request = {
+      batch,
+      max_bytes: limits.pullBytesMax,
+      expires: limits.pullExpiresMs * 1_000_000,
+      idle_heartbeat: limits.pullHeartbeatMs * 1_000_000,
+    };
+    this.#nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${guildsStream}.${this.name}`, JSON.stringify(request), {
+      reply: pull.inbox,
+    });
+  }
+
+  #onMessage(msg: Msg): void {
+    this.#heardAt = performance.now();
+    const reply = msg.reply;
+    if (reply === undefined || !reply.startsWith("$JS.ACK.")) {
+      this.#onStatus(msg);
+      return;
+    }
+    // $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>, or with domain and account before the stream.
+    const tokens = reply.split(".");
+    const base = tokens.length > 9 ? 4 : 2;
+    const delivered = Number(tokens[base + 4]);
+    if (delivered !== this.#delivered + 1) {
+      if (delivered <= this.#delivered) return;
+      this.#options.onTrouble(
+        { delivered, expected: this.#delivered + 1 },
+        "deliveries lost, starting again",
+      );
+      void this.#restart();
+      return;
+    }
+    this.#delivered = delivered;
+    this.#pending = Number(tokens[base + 6]);
+    this.#lastReply = reply;
+    const data = msg.data;
+    this.#buffer.push({
+      subject: msg.subject,
+      seq: Number(tokens[base + 3]),
+      kind: msg.headers?.get(kindHeader) || undefined,
+      text: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("utf8"),
+      timeNs: tokens[base + 5]!,
+    });
+    const pull = this.#pulls[0];
+    if (pull !== undefined) {
+      pull.left -= 1;
+      if (pull.left === 0) this.#pulls.shift();
+    }
+    if (!this.#scheduled) {
+      // What one read of the socket brought is handed on together.
+      this.#scheduled = true;
+      setImmediate(() => {
+        this.#scheduled = false;
+        this.#flushBuffer();
+        this.poke();
+      });
+    }
+  }
+
+  #flushBuffer(): void {
+    if (this.#buffer.length === 0 || this.#closed) return;
+    const deliveries = this.#buffer;
+    this.#buffer = [];
+    this.#options.onBatch(deliveries, this.#pending);
+  }
+
+  /** Messages without content from the server: heartbeats and the ends of pulls. */
+  #onStatus(msg: Msg): void {
+    const code = msg.headers?.code ?? 0;
+    if (code === 100) return;
+    this.#pulls = this.#pulls.filter((pull) => pull.inbox !== msg.subject);
+    const description = msg.headers?.description ?? "";
+    const ordinary =
+      code === 408 ||
+      code === 404 ||
+      (code === 409 && /batch completed|exceeds|leadership|shutdown/i.test(description));
+    if (ordinary) {
+      this.poke();
+      return;
+    }
+    this.#options.onTrouble(
+      { code, description, consumer: this.name },
+      "the consumer ended, making it again",
+    );
+    setTimeout(() => void this.#restart(), limits.consumerRetryMs).unref();
+  }
+
+  #checkHeartbeat(): void {
+    if (this.#starting !== undefined || this.#pulls.length === 0 || this.#nc.isClosed()) return;
+    const silentMs = performance.now() - this.#heardAt;
+    if (silentMs < limits.pullHeartbeatMs * 2.5) return;
+    this.#options.onTrouble(
+      { silentMs, consumer: this.name },
+      "no heartbeat from the consumer, making it again",
+    );
+    void this.#restart();
+  }
+
+  async #watchReconnects(): Promise<void> {
+    for await (const status of this.#nc.status()) {
+      if (this.#closed) return;
+      // What was on its way when the connection broke is not sent again before ack_wait: start after what arrived.
+      if (status.type === Events.Reconnect) void this.#restart();
+    }
+  }
+}
