@@ -71,7 +71,7 @@ export function readServerInfo(
   });
 }
 
-/** The last lines of a file; empty when there is none. */
+/** The last lines of a log, those that say more than the routine of starting; empty when there is none. */
 export function tailOf(path: string, lines: number): string {
   let descriptor: number;
   try {
@@ -83,7 +83,11 @@ export function tailOf(path: string, lines: number): string {
     const sizeBytes = fstatSync(descriptor).size;
     const buffer = Buffer.alloc(Math.min(sizeBytes, TAIL_MAX_BYTES));
     readSync(descriptor, buffer, 0, buffer.length, sizeBytes - buffer.length);
-    return buffer.toString("utf8").trimEnd().split("\n").slice(-lines).join("\n");
+    const all = buffer.toString("utf8").trimEnd().split("\n");
+    return all
+      .filter((line) => !line.includes("[INF]"))
+      .slice(-lines)
+      .join("\n");
   } finally {
     closeSync(descriptor);
   }

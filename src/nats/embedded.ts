@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { GuildstreamError } from "../core/errors.js";
 import { limits } from "../core/limits.js";
@@ -33,7 +33,7 @@ export interface EmbeddedServerOptions {
   /** Path of a nats-server, instead of having one found. */
   binary?: string;
   maxPayloadBytes?: number;
-  /** Default: `<dataDir>/jetstream`. */
+  /** Default: dataDir; the server keeps its store in `jetstream` below it. */
   storeDir?: string;
   /** Default: `<dataDir>/nats-server.log`. */
   logFile?: string;
@@ -120,7 +120,8 @@ class Embedded implements EmbeddedServer {
     this.url = `nats://${HOST}:${options.port}`;
     this.dataDir = options.dataDir;
     this.version = binary.version;
-    this.logFile = absolute(options.logFile, this.dataDir, "nats-server.log");
+    this.logFile =
+      options.logFile === undefined ? join(this.dataDir, "nats-server.log") : resolve(options.logFile);
     this.#configFile = join(this.dataDir, "nats-server.conf");
     this.#outputFile = join(this.dataDir, "nats-server.out");
   }
@@ -250,18 +251,13 @@ class Embedded implements EmbeddedServer {
       `logfile_size_limit: ${LOG_FILE_MAX_BYTES}`,
       `logfile_max_num: ${LOG_FILES_MAX}`,
       "jetstream {",
-      `  store_dir: ${quote(absolute(storeDir, this.dataDir, "jetstream"))}`,
+      `  store_dir: ${quote(storeDir === undefined ? this.dataDir : resolve(storeDir))}`,
       ...(syncAlways ? ["  sync_interval: always"] : []),
       "}",
       this.options.extraConfig ?? "",
       "",
     ].join("\n");
   }
-}
-
-function absolute(path: string | undefined, folder: string, fallback: string): string {
-  if (path === undefined) return join(folder, fallback);
-  return isAbsolute(path) ? path : resolve(path);
 }
 
 /** nats-server reads backslashes in double quotes as escapes, as JSON does. */

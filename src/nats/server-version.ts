@@ -47,7 +47,7 @@ export async function checkServerBinary(path: string): Promise<NatsServerBinary>
       },
     );
   }
-  if (!isAtLeast(version, limits.natsServerMinVersion)) {
+  if (compareServerVersions(version, limits.natsServerMinVersion) < 0) {
     throw new GuildstreamError("NATS_SERVER_TOO_OLD", `${path} is nats-server ${version}`, {
       hint: `guildstream needs nats-server ${limits.natsServerMinVersion} or newer.`,
     });
@@ -55,13 +55,8 @@ export async function checkServerBinary(path: string): Promise<NatsServerBinary>
   return { path, version, source: "given" };
 }
 
-/** Whether a server of `version` has what came with `least`. */
-export function isAtLeast(version: string, least: string): boolean {
-  return compareServerVersions(version, least) >= 0;
-}
-
 /** Negative, 0, positive. A pre-release counts as its release: what matters here is which features are there. */
-function compareServerVersions(a: string, b: string): number {
+export function compareServerVersions(a: string, b: string): number {
   const left = numbersOf(a);
   const right = numbersOf(b);
   for (let i = 0; i < 3; i++) {
