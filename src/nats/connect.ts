@@ -8,7 +8,7 @@
 import { ErrorCode, type NatsConnection, type NatsError, connect as natsConnect } from "nats";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
-import { isAtLeast } from "./server-version.js";
+import { compareServerVersions } from "./server-version.js";
 
 export type { NatsConnection } from "nats";
 
@@ -97,7 +97,7 @@ function connectError(cause: unknown, url: string): GuildstreamError {
 
 async function checkServer(connection: NatsConnection): Promise<void> {
   const info = connection.info!;
-  if (!isAtLeast(info.version, limits.natsServerMinVersion)) {
+  if (compareServerVersions(info.version, limits.natsServerMinVersion) < 0) {
     throw new GuildstreamError(
       "NATS_SERVER_TOO_OLD",
       `the NATS server is version ${info.version}; ${limits.natsServerMinVersion} or newer is needed`,
@@ -119,4 +119,11 @@ async function checkServer(connection: NatsConnection): Promise<void> {
       hint: "start it with -js, or with a jetstream block (see streams/nats-server.conf)",
     });
   }
+}
+
+/** Calls back each time the connection has been made again. */
+export function onReconnect(nc: NatsConnection, callback: () => void): void {
+  void (async () => {
+    for await (const status of nc.status()) if (status.type === "reconnect") callback();
+  })();
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import type { JetStreamManager, NatsConnection, StreamConfig } from "nats";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
-import { isAtLeast } from "./server-version.js";
+import { compareServerVersions } from "./server-version.js";
 
 const definitionFiles = ["guilds.json", "handoff.json", "cluster.json"] as const;
 
@@ -36,7 +36,7 @@ export function packageRoot(from = dirname(fileURLToPath(import.meta.url))): str
 export async function ensureStreams(nc: NatsConnection, options: { replicas?: number } = {}): Promise<void> {
   const replicas = options.replicas ?? 1;
   const version = nc.info!.version;
-  if (replicas > 1 && !isAtLeast(version, limits.natsServerMinReplicasVersion)) {
+  if (replicas > 1 && compareServerVersions(version, limits.natsServerMinReplicasVersion) < 0) {
     throw new GuildstreamError(
       "NATS_SERVER_TOO_OLD",
       `${replicas} replicas need nats-server 2.11; this is ${version}`,

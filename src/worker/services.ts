@@ -1,0 +1,45 @@
+/**
+ * Owns the list of what a guild needs from the worker around it; the table of guilds (guilds.ts) provides it.
+ */
+import type { AnyBot, Logger } from "../core/bot.js";
+import type { GuildDocument } from "../core/document.js";
+import type { Effect } from "../core/event.js";
+import type { GuildLog } from "../nats/guild-log.js";
+import type { Guild } from "./guild.js";
+import type { Handlers } from "./handlers.js";
+import type { Work } from "./work.js";
+
+/** Totals since the process started, as the worker's entry in the list-server shows them. */
+export interface Counters {
+  dispatches: number;
+  handled: number;
+  skipped: number;
+  appended: number;
+  handlerErrors: number;
+  effectsSent: number;
+  effectsDropped: number;
+  fenced: number;
+}
+
+export interface GuildServices {
+  readonly bot: AnyBot;
+  readonly handlers: Handlers;
+  readonly guildLog: GuildLog;
+  readonly log: Logger;
+  readonly counters: Counters;
+  now(): number;
+  load(guildId: string, subject: string): Promise<GuildDocument>;
+  /** Sends effects in order; resolves when each is sent, refused or dropped visibly. Never rejects. */
+  send(effects: readonly Effect[], t: string): Promise<void>;
+  /** Sends once more what the guild's events since this replayed dispatch were to send. Never rejects. */
+  resend(subject: string, lastSeq: number, since: Work): Promise<void>;
+  appended(guildId: string, seq: number): void;
+  /** Whether there is room for another append; if not, the guild is called back when there is. */
+  mayAppend(guild: Guild): boolean;
+  /** Whether the list says that this worker serves the guild. */
+  isOurs(guildId: string): boolean;
+  /** The guild is another worker's now: forget it. */
+  abandon(guild: Guild): void;
+  stateMaxBytes(): number;
+  later(run: () => void): void;
+}
