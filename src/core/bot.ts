@@ -8,8 +8,8 @@ import type {
   APIInteraction,
   APIInteractionResponseCallbackData,
   GatewayDispatchPayload,
-  RESTPostAPIApplicationCommandsJSONBody,
   RESTPostAPIChannelMessageJSONBody,
+  RESTPostAPIChatInputApplicationCommandsJSONBody,
 } from "discord-api-types/v10";
 import { GuildstreamError } from "./errors.js";
 
@@ -85,7 +85,7 @@ type MaybePromise<T> = T | Promise<T>;
 
 /** A slash command: Discord's own definition beside the handler. */
 export interface Command<State> {
-  definition: Omit<RESTPostAPIApplicationCommandsJSONBody, "name"> & { name?: string };
+  definition: Omit<RESTPostAPIChatInputApplicationCommandsJSONBody, "name"> & { name?: string };
   run(context: CommandContext<State>): MaybePromise<void>;
 }
 
