@@ -24,7 +24,7 @@ import type {
 import { GuildstreamError } from "../core/errors.js";
 import type { Effect } from "../core/event.js";
 import { mirrorReducers } from "../core/mirror.js";
-import { interactionOptions, replyBody } from "../discord/dispatch.js";
+import { answerBody, deferBody, interactionOptions, replyBody, userIdOf } from "../discord/dispatch.js";
 
 /** A dispatch on its way, as the handlers need it. */
 export interface Incoming {
@@ -36,12 +36,6 @@ export interface Incoming {
   /** Unix ms when the gateway delivered it: the interaction's clock. */
   receivedAt: number;
 }
-
-/** Interaction type of a slash command (Interactions reference, "Interaction Type"). */
-const applicationCommand = 2;
-const channelMessage = 4;
-const deferredMessage = 5;
-const ephemeralFlag = 64;
 
 export class Handlers {
   readonly #bot: AnyBot;
@@ -101,9 +95,9 @@ export class Handlers {
   failureAnswer(incoming: Incoming): Effect | undefined {
     if (incoming.payload.t !== "INTERACTION_CREATE") return undefined;
     const interaction = incoming.payload.d;
-    if (interaction.type !== applicationCommand) return undefined;
-    const data = { content: "That did not work. It has been reported.", flags: ephemeralFlag };
-    return answer(incoming, interaction, { type: channelMessage, data });
+    if (interaction.type !== InteractionType.ApplicationCommand) return undefined;
+    const sorry = { content: "That did not work. It has been reported.", flags: MessageFlags.Ephemeral };
+    return answer(incoming, interaction, answerBody(sorry));
   }
 
   #context(incoming: Incoming, draft: object | undefined, effects: Effect[]): GuildContext<object> {
@@ -128,7 +122,7 @@ export class Handlers {
     effects: Effect[],
   ): (() => void | Promise<void>) | undefined {
     const interaction = incoming.payload.d as APIChatInputApplicationCommandInteraction;
-    if (interaction.type !== applicationCommand) return undefined;
+    if (interaction.type !== InteractionType.ApplicationCommand) return undefined;
     const command = Object.hasOwn(this.#bot.commands!, interaction.data.name)
       ? this.#bot.commands![interaction.data.name]
       : undefined;
@@ -148,12 +142,11 @@ export class Handlers {
         t: "INTERACTION_CREATE" as const,
         data: interaction as never,
         interaction,
-        userId: (interaction.member?.user ?? interaction.user)!.id,
+        userId: userIdOf(interaction),
         options,
         subcommand,
-        reply: (body: ReplyBody) => answerOnce({ type: channelMessage, data: replyBody(body) }),
-        defer: (how: { ephemeral?: boolean } = {}) =>
-          answerOnce({ type: deferredMessage, data: how.ephemeral ? { flags: ephemeralFlag } : {} }),
+        reply: (body: ReplyBody) => answerOnce(answerBody(body)),
+        defer: (how?: { ephemeral?: boolean }) => answerOnce(deferBody(how)),
         followUp: (body: ReplyBody) => {
           effects.push({
             kind: "followUp",

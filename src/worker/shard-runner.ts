@@ -17,7 +17,7 @@ import { limits } from "../core/limits.js";
 import type { SessionEntry } from "../core/members.js";
 import { DispatchRing, type RingEntry } from "../core/ring.js";
 import { clusterKeys } from "../core/subjects.js";
-import { guildIdOf } from "../discord/dispatch.js";
+import { guildIdOf, interactionAt } from "../discord/dispatch.js";
 import { type SessionEvent, Shard, type ShardOptions } from "../discord/shard.js";
 import type { Guilds } from "./guilds.js";
 import type { Counters } from "./services.js";
@@ -92,7 +92,7 @@ export class ShardRunner {
       shardId: shard,
       shardCount,
       session: usable ?? null,
-      onDispatch: (payload, sessionId) => this.#onDispatch(payload, sessionId),
+      onDispatch: (payload, sessionId, replayed) => this.#onDispatch(payload, sessionId, replayed),
       onSession: (event) => this.#onSession(event),
       log: options.log,
     });
@@ -179,8 +179,11 @@ export class ShardRunner {
     }
   }
 
-  #onDispatch(payload: GatewayDispatchPayload, sessionId: string): boolean {
-    if (this.#abandoned || !this.#ring.push(payload, sessionId, payload.s, Date.now())) return false;
+  #onDispatch(payload: GatewayDispatchPayload, sessionId: string, replayed: boolean): boolean {
+    let at = Date.now();
+    // An interaction's 3 s began when it was made, not when a RESUME brought it.
+    if (payload.t === "INTERACTION_CREATE") at = interactionAt(payload.d, at, replayed);
+    if (this.#abandoned || !this.#ring.push(payload, sessionId, payload.s, at)) return false;
     this.#options.counters.dispatches += 1;
     if (!this.#processing) this.#process();
     return true;

@@ -9,6 +9,7 @@
 
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import type { RESTPutAPIApplicationCommandsJSONBody } from "discord-api-types/v10";
 import { ShardClaims } from "../cluster/claims.js";
 import { DbnodeWatch } from "../cluster/dbnodes.js";
 import { IdentifyBudget } from "../cluster/identify.js";
@@ -109,7 +110,7 @@ class Worker implements RunningWorker {
       this.#fail = reject;
     });
     this.failed.catch(() => {}); // Whoever waits for it sees it; nobody else needs to.
-    this.#rest = createRest({ token: options.token, apiUrl: options.discordApi });
+    this.#rest = createRest({ token: options.token, apiUrl: options.discordApi, log: options.log });
     this.#guildLog = new GuildLog(options.nc, `${options.id}.${this.#incarnation}`, (fields, message) =>
       options.log.warn({ event: "append_trouble", ...fields }, message),
     );
@@ -117,12 +118,11 @@ class Worker implements RunningWorker {
 
   async boot(): Promise<void> {
     const { nc, bot, log, id } = this.#options;
-    const application = await this.#rest.application();
     const commands = Object.entries(bot.commands ?? {}).map(([name, command]) => ({
       ...command.definition,
       name,
     }));
-    await this.#rest.registerCommands(application.id, commands as never);
+    await this.#rest.registerCommands(commands as RESTPutAPIApplicationCommandsJSONBody);
     const list = await ClusterList.open(nc, log);
     this.#list = list;
     await list.announce(clusterKeys.worker(id), () => this.status());
@@ -154,6 +154,7 @@ class Worker implements RunningWorker {
     this.#dbnodes?.stop();
     this.#list?.stop();
     this.#guildLog.close();
+    this.#rest.close();
   }
 
   status(): WorkerEntry {
@@ -204,6 +205,7 @@ class Worker implements RunningWorker {
     await this.#list?.leave();
     this.#list?.stop();
     this.#guildLog.close();
+    this.#rest.close();
     log.info({ event: "worker_stopped", unsaved }, "drained");
   }
 
