@@ -7,9 +7,11 @@
  * - The nonce of a message is made of the dispatch, so the same dispatch run again makes the same message.
  */
 import { createHash } from "node:crypto";
-import type {
-  APIChatInputApplicationCommandInteraction,
-  GatewayDispatchPayload,
+import {
+  type APIChatInputApplicationCommandInteraction,
+  type GatewayDispatchPayload,
+  InteractionType,
+  MessageFlags,
 } from "discord-api-types/v10";
 import type {
   AnyBot,
