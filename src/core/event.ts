@@ -134,8 +134,12 @@ const shapes = {
   tombstone: z.object(envelope),
 } as const;
 
-/** Segments that would reach an object's prototype; refused wherever a pointer or a key crosses the wire. */
-const prototypePattern = /__proto__|"constructor"|"prototype"|\/constructor(\/|")|\/prototype(\/|")/;
+/**
+ * Texts that may hold a key or pointer segment that reaches an object's prototype, which are refused wherever they
+ * cross the wire; only these are walked. An escaped ASCII letter, which JSON.stringify never writes, could hide one.
+ */
+const prototypePattern =
+  /__proto__|"constructor"|"prototype"|\/constructor(\/|")|\/prototype(\/|")|\\u00[2-7]/;
 
 function invalid(reason: string, cause?: unknown): GuildstreamError {
   return new GuildstreamError("MESSAGE_INVALID", reason, { cause });

@@ -96,7 +96,6 @@ export const limits = {
   pullBytesMax: 64 * MiB,
   pullExpiresMs: 30_000,
   pullHeartbeatMs: 2_000,
-  consumerAckWaitMs: 60_000,
   consumerRetryMs: 250,
   /** Making the texts of a batch yields to requests this often. */
   saveSliceMs: 5,
