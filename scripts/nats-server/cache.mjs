@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, writeSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { withLock } from "../lock.mjs";
 import { binaryName } from "./releases.mjs";
@@ -63,6 +63,7 @@ export async function installCached(cacheDir, { binary, version, source }) {
     const folder = join(cacheDir, version);
     // A damaged folder steps aside by a rename: a process that still runs its binary is not disturbed.
     if (existsSync(folder)) await rename(folder, join(temporary, "damaged"));
+    await chmod(temporary, 0o755); // mkdtemp makes it private; whoever may read the project may run the server
     await rename(temporary, folder);
     await rm(join(folder, "damaged"), { recursive: true, force: true });
     return join(folder, binaryName());
