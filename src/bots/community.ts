@@ -6,6 +6,7 @@
  * Time comes from Discord's ids and not from the clock: handling a message again gives the same state.
  */
 import {
+  type APIApplicationCommandSubcommandOption,
   ApplicationCommandOptionType,
   ChannelType,
   GatewayIntentBits,
@@ -272,6 +273,12 @@ function text(name: string, description: string) {
   return { type: ApplicationCommandOptionType.String as const, name, description, required: true };
 }
 
-function subcommand<Option>(name: string, description: string, options: Option[] = []) {
-  return { type: ApplicationCommandOptionType.Subcommand as const, name, description, options };
+type SubcommandOption = APIApplicationCommandSubcommandOption;
+
+function subcommand(
+  name: string,
+  description: string,
+  options: NonNullable<SubcommandOption["options"]> = [],
+): SubcommandOption {
+  return { type: ApplicationCommandOptionType.Subcommand, name, description, options };
 }

@@ -14,7 +14,7 @@
  */
 import type { Operation } from "fast-json-patch";
 import { create } from "mutative";
-import { GuildstreamError } from "./errors.js";
+import { GuildstreamError, messageOf } from "./errors.js";
 import { limits } from "./limits.js";
 
 export interface Drafted<State> {
@@ -70,7 +70,14 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 function finish<State extends object>(state: State, finalize: Finalize): Drafted<State> {
-  const [next, ops] = finalize();
+  let next: unknown;
+  let ops: Operation[];
+  try {
+    [next, ops] = finalize();
+  } catch (error) {
+    // A draft inside itself, say.
+    throw invalid(messageOf(error), "", error);
+  }
   if (ops.length === 0) return { state, ops, changed: false };
   for (const op of ops) {
     assertSafePointer(op.path);
@@ -140,8 +147,9 @@ function escapeSegment(key: string): string {
   return key.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
-function invalid(what: string, pointer: string): GuildstreamError {
+function invalid(what: string, pointer: string, cause?: unknown): GuildstreamError {
   return new GuildstreamError("STATE_INVALID", `the state cannot take this at "${pointer}": ${what}`, {
+    cause,
     hint: "guild state is plain JSON: texts, finite numbers, true, false, null, arrays and plain objects",
   });
 }
