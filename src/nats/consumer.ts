@@ -10,20 +10,21 @@
  *
  * The hot path makes one small object a message: no promise, no timer. Used by the database node.
  */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import {
-  AckPolicy,
+  type ConsumerConfig,
   createInbox,
-  DeliverPolicy,
   Events,
   type JetStreamManager,
   type Msg,
   type NatsConnection,
-  ReplayPolicy,
   type Subscription,
 } from "nats";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { guildsStream, kindHeader } from "../core/subjects.js";
+import { packageRoot } from "./definitions.js";
 
 export interface StreamInfo {
   created: string;
@@ -192,15 +193,9 @@ export class GuildConsumer {
       if (!/not found/i.test(messageOf(error))) throw error;
     }
     await this.#manager.consumers.add(guildsStream, {
+      ...(await this.#definition()),
       durable_name: this.name,
-      ack_policy: AckPolicy.All,
-      deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: startAfter + 1,
-      replay_policy: ReplayPolicy.Instant,
-      filter_subject: "guild.>",
-      max_deliver: -1,
-      max_ack_pending: -1,
-      ack_wait: limits.consumerAckWaitMs * 1_000_000,
     });
     if (this.#closed) return;
     this.#inbox = createInbox();
@@ -211,6 +206,12 @@ export class GuildConsumer {
       },
     });
     this.#heardAt = performance.now();
+  }
+
+  /** As in streams/, where it can be read and used by hand as well. */
+  async #definition(): Promise<ConsumerConfig> {
+    const text = await readFile(join(packageRoot(), "streams", "dbnode-consumer.json"), "utf8");
+    return JSON.parse(text) as ConsumerConfig;
   }
 
   #pull(batch: number): void {
