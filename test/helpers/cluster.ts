@@ -1,0 +1,231 @@
+/**
+ * Owns a whole cluster in a test: a real nats-server, the simulator, database nodes and workers as processes of their
+ * own through the command line, killed for real. Everything is gone when the test ends, however it ends.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import { pino } from "pino";
+import { ClusterList } from "../../src/cluster/list.js";
+import { getReply } from "../../src/core/members.js";
+import { dbnodeSubjects } from "../../src/core/subjects.js";
+import { connectNats, type NatsConnection } from "../../src/nats/connect.js";
+import { ensureStreams, packageRoot } from "../../src/nats/definitions.js";
+import type { EmbeddedServer } from "../../src/nats/embedded.js";
+import { requestJson } from "../../src/nats/messages.js";
+import { type Simulator, type SimulatorOptions, startSimulator } from "../../src/simulator/index.js";
+import { tempDir, withServer } from "./nats.js";
+
+export interface ClusterOptions {
+  version?: string;
+  simulator?: SimulatorOptions;
+  dbnodes?: number;
+  workers?: number;
+  shards?: number;
+  bot?: string;
+}
+
+/** One role in a process of its own; `kill` is SIGKILL, `start` begins a new life with the same id and folder. */
+export class RoleProcess {
+  #child: ChildProcess | undefined;
+  #output = "";
+
+  constructor(
+    readonly id: string,
+    readonly args: readonly string[],
+    readonly env: Record<string, string>,
+  ) {}
+
+  get output(): string {
+    return this.#output;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  start(): void {
+    const cli = join(packageRoot(), "build", "src", "cli.js");
+    const child = spawn(process.execPath, [cli, ...this.args], {
+      env: { ...process.env, ...this.env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout.on("data", (chunk) => this.#keep(chunk));
+    child.stderr.on("data", (chunk) => this.#keep(chunk));
+    this.#child = child;
+  }
+
+  /** Sends the signal and waits for the end; the exit code, or null when the signal ended it. */
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
+    child.kill(signal);
+    return ended;
+  }
+
+  #keep(chunk: Buffer): void {
+    this.#output = (this.#output + chunk.toString("utf8")).slice(-200_000);
+  }
+}
+
+/** Waits for a condition; fails the test with its name when it does not come. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 60_000,
+): Promise<void> {
+  const deadlineAt = performance.now() + timeoutMs;
+  while (!(await condition())) {
+    if (performance.now() > deadlineAt) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export interface OracleVerdict {
+  expected: number;
+  lost: number;
+  duplicated: number;
+}
+
+export class Cluster {
+  readonly dbnodes: RoleProcess[] = [];
+  readonly workers: RoleProcess[] = [];
+
+  constructor(
+    readonly server: EmbeddedServer,
+    readonly simulator: Simulator,
+    readonly nc: NatsConnection,
+    readonly list: ClusterList,
+  ) {}
+
+  /** Every worker serves, every shard has a connected owner, every database node is up. */
+  async ready(): Promise<void> {
+    await until("all members ready", () => {
+      const workers = this.#live(this.workers, this.list.workers());
+      const dbnodes = this.#live(this.dbnodes, this.list.dbnodes());
+      const shards = new Set(workers.flatMap((worker) => worker.shards));
+      const shardCount = this.list.topology()?.shardCount ?? -1;
+      return (
+        workers.length === this.workers.length &&
+        dbnodes.length === this.dbnodes.length &&
+        shards.size === shardCount
+      );
+    });
+  }
+
+  /** Everything dispatched is handled, in the log, and saved by every node. */
+  async settled(): Promise<void> {
+    this.simulator.setTraffic({ running: false });
+    await until("everything handled and saved", async () => {
+      const ledger = this.simulator.stats();
+      if (ledger.sessions.some((session) => !session.connected || session.unsent > 0)) return false;
+      if (ledger.answers.pending > 0) return false;
+      if ((await this.verdict()).lost > 0) return false;
+      const workers = [...this.list.workers().values()];
+      const saved = [...this.list.dbnodes().values()];
+      const ends = new Set(saved.map((node) => `${node.saved}/${node.streamLast}`));
+      return (
+        workers.every((worker) => worker.queued === 0 && worker.dirtyGuilds === 0) &&
+        ends.size === 1 &&
+        saved.every((node) => node.saved === node.streamLast)
+      );
+    });
+  }
+
+  checksums(): string[] {
+    return [...this.list.dbnodes().values()].map((node) => node.checksum);
+  }
+
+  /** The oracle: the simulator's ledger against what the first database node has. */
+  async verdict(): Promise<OracleVerdict> {
+    const verdict = { expected: 0, lost: 0, duplicated: 0 };
+    const { guilds } = this.simulator.ledger();
+    for (const [guildId, expected] of Object.entries(guilds)) {
+      if (guildId === "dm") continue;
+      const state = await this.stateOf(guildId);
+      for (const [t, count] of Object.entries(expected.counts)) {
+        if (t === "GUILD_CREATE" || t === "GUILD_DELETE") continue;
+        const got = state?.counts[t] ?? 0;
+        verdict.expected += count;
+        verdict.lost += Math.max(0, count - got);
+        verdict.duplicated += Math.max(0, got - count);
+      }
+    }
+    return verdict;
+  }
+
+  /** A guild's state as a database node has it, and the ids it has counted. */
+  async stateOf(guildId: string): Promise<{ counts: Record<string, number>; idSum: number } | undefined> {
+    const request = { v: 1, guildId, atLeastSeq: 0 };
+    const reply = await requestJson(
+      this.nc,
+      dbnodeSubjects.get(this.dbnodes[0]!.id),
+      request,
+      getReply,
+      5_000,
+    );
+    return reply?.outcome === "found"
+      ? (reply.document.state as { counts: Record<string, number>; idSum: number })
+      : undefined;
+  }
+
+  #live<T extends { id: string; pid: number; live: boolean; status: string }>(
+    processes: readonly RoleProcess[],
+    entries: Map<string, T>,
+  ): T[] {
+    return [...entries.values()].filter(
+      (entry) => entry.live && entry.status === "ready" && processes.some((role) => role.pid === entry.pid),
+    );
+  }
+}
+
+/** Starts a cluster with its traffic paused; ready when this resolves. */
+export async function withCluster(t: ExecutionContext, options: ClusterOptions = {}): Promise<Cluster> {
+  const folder = await tempDir(t);
+  const server = await withServer(t, options.version === undefined ? {} : { version: options.version });
+  const simulator = await startSimulator({
+    guilds: 200,
+    maxConcurrency: 16,
+    paused: true,
+    ...options.simulator,
+  });
+  t.log(`seed ${simulator.seed}`);
+  t.teardown(() => simulator.close());
+  const nc = await connectNats({ url: server.url, name: "test" });
+  t.teardown(() => nc.close());
+  await ensureStreams(nc);
+  const list = await ClusterList.open(nc, pino({ level: "silent" }));
+  t.teardown(() => list.stop());
+  const cluster = new Cluster(server, simulator, nc, list);
+  const env = { NATS_URL: server.url, DISCORD_API: simulator.apiUrl, DISCORD_TOKEN: simulator.token };
+  for (let n = 1; n <= (options.dbnodes ?? 2); n += 1) {
+    const id = `db-${n}`;
+    cluster.dbnodes.push(new RoleProcess(id, ["dbnode", "--id", id, "--data", join(folder, id)], env));
+  }
+  for (let n = 1; n <= (options.workers ?? 1); n += 1) {
+    const id = `worker-${n}`;
+    const shards = String(options.shards ?? 2);
+    const args = [
+      "worker",
+      "--id",
+      id,
+      "--data",
+      join(folder, id),
+      "--shards",
+      shards,
+      "--bot",
+      options.bot ?? "counting",
+    ];
+    cluster.workers.push(new RoleProcess(id, args, env));
+  }
+  const roles = [...cluster.dbnodes, ...cluster.workers];
+  t.teardown(async () => {
+    if (!t.passed) for (const role of roles) t.log(`--- ${role.id}\n${role.output.slice(-3_000)}`);
+    await Promise.all(roles.map((role) => role.end("SIGKILL")));
+  });
+  for (const role of roles) role.start();
+  await cluster.ready();
+  return cluster;
+}
