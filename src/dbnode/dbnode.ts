@@ -118,6 +118,7 @@ export class Dbnode {
       store: this.#store,
       folded: () => this.#folding.seq,
     });
+    await nc.flush(); // Whoever hears of this node from here on can ask it.
     const { saved, guildCount } = this.#store.watermark;
     log.info({ id, saved, guilds: guildCount, dataDir: this.#options.dataDir }, "database node runs");
     this.#announce();

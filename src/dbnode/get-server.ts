@@ -4,6 +4,7 @@
  * Invariants:
  * - A found document reflects every message of the stream up to `atLeastSeq`; it may come from folded memory, since
  *   whoever asks only needs what the stream has, and the stream has it.
+ * - A tombstone is found, with its place in the log and the state null (JSON has no undefined).
  * - A broken guild is never served. Garbage is ignored; nothing that is sent here throws.
  * - Waiting requests are bounded in number and time. If the process dies, they time out and ask the next node.
  */
@@ -101,7 +102,8 @@ export class GetServer {
     if (entry !== undefined) {
       if (entry.broken !== undefined) return quarantined(entry.broken);
       if (entry.document.rev === 0) return JSON.stringify(unknown);
-      return JSON.stringify({ outcome: "found", document: entry.document } satisfies GetReply);
+      const { state = null, ...place } = entry.document;
+      return JSON.stringify({ outcome: "found", document: { ...place, state } } satisfies GetReply);
     }
     let stored: StoredDocument | undefined;
     try {
@@ -115,8 +117,8 @@ export class GetServer {
     const { rev, epoch, seq, by, cursor, stateText } = stored;
     const place = JSON.stringify({ rev, epoch, seq, by, cursor });
     // The state's text goes out as it lies on disk, unparsed.
-    const document = stateText === "" ? place : `${place.slice(0, -1)},"state":${stateText}}`;
-    return `{"outcome":"found","document":${document}}`;
+    const state = stateText === "" ? "null" : stateText;
+    return `{"outcome":"found","document":${place.slice(0, -1)},"state":${state}}}`;
   }
 
   #send(reply: string, text: string): void {
