@@ -14,6 +14,12 @@ const WAIT_MAX_MS = 10 * 60_000;
 /** A lock file without readable content is being written right now, or its writer died between open and write. */
 const UNWRITTEN_MAX_MS = 2_000;
 
+/** Given free on process.exit() too; after a kill the next process finds the holder dead. */
+const held = new Set();
+process.on("exit", () => {
+  for (const file of held) rmSync(file, { force: true });
+});
+
 /**
  * Tells one process from a later one with the same id.
  * @param {number} pid
@@ -78,13 +84,12 @@ export async function withLock(file, work, { onWait = () => {}, waitMaxMs = WAIT
     }
     await delay(POLL_MS);
   }
-  const release = () => rmSync(file, { force: true });
-  process.once("exit", release);
+  held.add(file);
   try {
     return await work();
   } finally {
-    process.removeListener("exit", release);
-    release();
+    held.delete(file);
+    rmSync(file, { force: true });
   }
 }
 

@@ -9,6 +9,7 @@
  * @property {string[]} suites
  * @property {string[]} components
  * @property {string | undefined} signedBy a keyring's path, or an armoured key over several lines as it was written
+ * @property {boolean} trusted the system's owner has this source unsigned
  */
 
 /** `deb [signed-by=/k.gpg arch=amd64] http://host/debian trixie main contrib`; anything else is skipped. */
@@ -17,10 +18,11 @@ export function parseListFile(text) {
   const sources = [];
   for (const raw of text.split("\n")) {
     const line = raw.replace(/#.*/, "").trim();
-    const match = /^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.+)$/.exec(line);
+    const match = /^deb\s+(?:\[([^\]]*)\]\s+)?([^\s[]\S*)\s+(\S+)\s+(.+)$/.exec(line);
     if (!match) continue;
     const signedBy = /(?:^|\s)signed-by=(\S+)/i.exec(match[1] ?? "")?.[1];
-    sources.push({ uris: [match[2]], suites: [match[3]], components: words(match[4]), signedBy });
+    const trusted = /(?:^|\s)trusted=yes(?:\s|$)/i.test(match[1] ?? "");
+    sources.push({ uris: [match[2]], suites: [match[3]], components: words(match[4]), signedBy, trusted });
   }
   return sources;
 }
@@ -38,6 +40,7 @@ export function parseSourcesFile(text) {
       suites: words(fields.suites),
       components: words(fields.components),
       signedBy,
+      trusted: /^yes$/i.test(fields.trusted ?? ""),
     });
   }
   return sources;
@@ -77,9 +80,10 @@ export function findMainSource(sources, codename) {
 
 /** A private deb822 source for one suite of the same mirror, checked by the same key. */
 export function formatSource(source, suite) {
-  const signed = source.signedBy ? `Signed-By: ${source.signedBy.replace(/^\n/, "\n")}\n` : "";
+  const signed = source.signedBy ? `Signed-By: ${source.signedBy}\n` : "";
+  const trusted = source.trusted ? "Trusted: yes\n" : "";
   const components = source.components.join(" ");
-  return `Types: deb\nURIs: ${source.uris.join(" ")}\nSuites: ${suite}\nComponents: ${components}\n${signed}`;
+  return `Types: deb\nURIs: ${source.uris.join(" ")}\nSuites: ${suite}\nComponents: ${components}\n${signed}${trusted}`;
 }
 
 /** Values of `/etc/os-release`. */

@@ -90,8 +90,8 @@ async function readBody(response, arm, onProgress) {
   return Buffer.concat(pieces, receivedBytes);
 }
 
-/** fetch says "fetch failed"; what failed is in the cause. */
+/** fetch says "fetch failed" or "terminated"; what happened is in the cause. */
 function reasonOf(error) {
-  const cause = error?.cause;
+  const cause = error instanceof TypeError ? error.cause : undefined;
   return cause?.code ?? cause?.message ?? error?.message ?? String(error);
 }

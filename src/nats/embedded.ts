@@ -93,6 +93,12 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
   }
 }
 
+/** process.exit() and an uncaught error end our servers too; a SIGKILL of this process does not. */
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGTERM");
+});
+
 class PortTaken extends GuildstreamError {}
 
 class Embedded implements EmbeddedServer {
@@ -108,8 +114,6 @@ class Embedded implements EmbeddedServer {
   readonly #configFile: string;
   readonly #outputFile: string;
   readonly #serverName = `guildstream-${randomUUID()}`;
-  /** process.exit() and an uncaught error come through here; a SIGKILL of this process does not. */
-  readonly #onExit = () => this.#child?.kill("SIGTERM");
 
   constructor(
     private readonly options: EmbeddedServerOptions & { port: number },
@@ -139,7 +143,8 @@ class Embedded implements EmbeddedServer {
       exit = how;
     });
     while (Date.now() < deadline && !exit) {
-      const info = await readServerInfo(HOST, this.port, deadline - Date.now());
+      const probe = readServerInfo(HOST, this.port, deadline - Date.now());
+      const info = await Promise.race([probe, this.exited.then(() => undefined)]);
       // Another server may sit on the port: only our own name counts.
       if (info?.server_name === this.#serverName) {
         if (info.jetstream !== true) {
@@ -194,7 +199,7 @@ class Embedded implements EmbeddedServer {
       this.exited = new Promise((resolve) => {
         const ended = (code: number | null, signal: NodeJS.Signals | null) => {
           if (this.#child === child) this.#child = undefined;
-          process.removeListener("exit", this.#onExit);
+          running.delete(child);
           resolve({ code, signal });
         };
         child.once("exit", ended);
@@ -203,7 +208,7 @@ class Embedded implements EmbeddedServer {
       if (child.pid !== undefined) {
         this.#pid = child.pid;
         this.lock.noteServer(child.pid);
-        process.on("exit", this.#onExit);
+        running.add(child);
       }
       return child;
     } finally {
