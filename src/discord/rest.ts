@@ -123,7 +123,7 @@ export class DiscordRest {
 
   /** The bot's own user. The first call of a start: it tells whether the token is good. */
   async currentUser(): Promise<APIUser> {
-    return (await this.request("GET", Routes.user("@me"))) as APIUser;
+    return (await this.request("GET", "/users/@me")) as APIUser;
   }
 
   async application(): Promise<APIApplication> {
