@@ -64,6 +64,8 @@ export const limits = {
   // Worker.
   guildLoadsInFlightMax: 64,
   guildWaitingMax: 10_000,
+  /** Tries to load a guild that no node has and the stream cannot rebuild, a second apart. */
+  guildLoadAttemptsMax: 10,
   guildIdleMs: 60_000,
   evictIntervalMs: 1_000,
   memoryBudgetBytes: 1024 * MiB,

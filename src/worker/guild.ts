@@ -5,7 +5,9 @@
  * - loading: the document is on its way; dispatches wait.
  * - ready: dispatches run at once, in order.
  * - running: an asynchronous handler runs; dispatches wait until it has ended.
- * - stuck: the document cannot be loaded or belongs to newer code; dispatches wait for the next try.
+ * - stuck: the document cannot be had just now; dispatches wait for the next try.
+ * - refused: newer code owns the document, or it cannot be had after many tries; dispatches are dropped visibly, so
+ *   that one guild does not hold up its shard; it is tried again now and then.
  * - dropped: out of memory; nothing may touch it any more.
  *
  * Invariants:
@@ -22,6 +24,7 @@ import type { GuildDocument } from "../core/document.js";
 import { type Drafted, runDraft } from "../core/draft.js";
 import { assert, GuildstreamError, messageOf } from "../core/errors.js";
 import { type Cursor, type Effect, encodeEvent, wireVersion } from "../core/event.js";
+import { limits } from "../core/limits.js";
 import { guildSubject } from "../core/subjects.js";
 import { objectIdOf } from "../discord/dispatch.js";
 import type { AppendOutcome } from "../nats/guild-log.js";
@@ -30,13 +33,14 @@ import type { GuildServices } from "./services.js";
 import { openState } from "./state.js";
 import type { Work } from "./work.js";
 
-type Mode = "loading" | "ready" | "running" | "stuck" | "dropped";
+type Mode = "loading" | "ready" | "running" | "stuck" | "refused" | "dropped";
 
 const legal: Record<Mode, readonly Mode[]> = {
-  loading: ["ready", "stuck", "dropped"],
+  loading: ["ready", "stuck", "refused", "dropped"],
   ready: ["running", "loading", "dropped"],
   running: ["ready", "loading", "dropped"],
   stuck: ["loading", "dropped"],
+  refused: ["loading", "dropped"],
   dropped: [],
 };
 
@@ -67,6 +71,7 @@ export class Guild {
   /** Rises with every load, so that what an earlier life left behind is recognised and ignored. */
   #life = 0;
   #resent = false;
+  #loadFailures = 0;
 
   constructor(id: string, services: GuildServices) {
     this.id = id;
@@ -88,7 +93,7 @@ export class Guild {
       this.#inFlight === undefined &&
       this.#pending === undefined &&
       this.#waiting.length === 0 &&
-      (this.#mode === "ready" || this.#mode === "stuck")
+      (this.#mode === "ready" || this.#mode === "stuck" || this.#mode === "refused")
     );
   }
 
@@ -96,7 +101,8 @@ export class Guild {
   handle(work: Work): void {
     assert(this.#mode !== "dropped", "a dropped guild was given a dispatch");
     this.lastUsedAt = this.#services.now();
-    if (this.#mayRun && this.#waiting.length === 0) this.#run(work);
+    if (this.#mode === "refused") this.#refuse(work);
+    else if (this.#mayRun && this.#waiting.length === 0) this.#run(work);
     else this.#waiting.push(work);
   }
 
@@ -121,7 +127,7 @@ export class Guild {
 
   /** The stream rewound below what we hold: put the guild back by a snapshot, now rather than at its next event. */
   repair(): void {
-    if (this.#mode === "loading" || this.#mode === "stuck" || this.#inFlight !== undefined) return;
+    if ((this.#mode !== "ready" && this.#mode !== "running") || this.#inFlight !== undefined) return;
     this.#asSnapshot = true;
     this.#pending ??= new Batch();
     this.#flush();
@@ -150,21 +156,44 @@ export class Guild {
     this.#cursor = document.cursor;
     this.#asSnapshot = false;
     this.#resent = false;
+    this.#loadFailures = 0;
     this.#setMode("ready");
     this.#runWaiting();
   }
 
   #loadFailed(error: unknown): void {
-    this.#setMode("stuck");
-    this.#services.log.error(
-      { event: "guild_load_failed", guildId: this.id, error: messageOf(error) },
-      "the guild cannot be loaded; its dispatches wait",
-    );
-    this.#services.later(() => {
-      if (this.#mode !== "stuck") return;
+    const { log, later } = this.#services;
+    this.#loadFailures += 1;
+    const code = error instanceof GuildstreamError ? error.code : undefined;
+    const lasting = code === "GUILD_UNAVAILABLE" && this.#loadFailures >= limits.guildLoadAttemptsMax;
+    const fields = { event: "guild_load_failed", guildId: this.id, code, error: messageOf(error) };
+    if (code === "STATE_VERSION" || lasting) {
+      this.#setMode("refused");
+      log.error(
+        { ...fields, dropped: this.#waiting.length },
+        "the guild is refused; its dispatches are dropped",
+      );
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const work of waiting) this.#refuse(work);
+    } else {
+      this.#setMode("stuck");
+      log.error(
+        { ...fields, waiting: this.#waiting.length },
+        "the guild cannot be loaded; its dispatches wait",
+      );
+    }
+    const life = this.#life;
+    later(() => {
+      if (life !== this.#life) return;
       this.#setMode("loading");
       this.load();
     });
+  }
+
+  #refuse(work: Work): void {
+    this.#services.counters.handlerErrors += 1;
+    work.complete();
   }
 
   /**
@@ -214,12 +243,19 @@ export class Guild {
     this.#setMode("running");
     this.#current = work;
     const ended = (settle: () => void): void => {
-      if (life !== this.#life) return;
+      clearTimeout(timer);
+      if (life !== this.#life || this.#current !== work) return;
       this.#current = undefined;
       this.#setMode("ready");
       settle();
       this.#runWaiting();
     };
+    // A handler that never ends would hold up its guild, and through the checkpoint its shard.
+    const timer = setTimeout(() => {
+      ended(() =>
+        this.#reject(work, new Error(`the handler did not end within ${limits.handlerTimeoutMs} ms`)),
+      );
+    }, limits.handlerTimeoutMs);
     result.then(
       (outcome) => ended(() => this.#settle(work, outcome, effects)),
       (error: unknown) => ended(() => this.#reject(work, error)),

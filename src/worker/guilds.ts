@@ -86,8 +86,10 @@ export class Guilds {
     for (const guild of [...this.#guilds.values()]) if (isGone(guild.id)) this.#forget(guild);
   }
 
+  /** Empties the table: for the end of the process. */
   stop(): void {
     clearInterval(this.#timer);
+    this.dropWhere(() => true);
   }
 
   /** Clean idle guilds leave; under memory pressure clean ones do, the longest unused first. */

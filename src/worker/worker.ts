@@ -98,6 +98,7 @@ class Worker implements RunningWorker {
   /** Counts of the shards given away, so that the totals never fall. */
   readonly #closedShards = { identifies: 0, resumes: 0 };
   #streamCreated = "";
+  #stopped: Promise<void> | undefined;
   #isReady: () => void = () => {};
   #fail: (error: unknown) => void = () => {};
 
@@ -185,7 +186,12 @@ class Worker implements RunningWorker {
     };
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     const deadlineAt = performance.now() + limits.drainTimeoutMs;
     const { log } = this.#options;
     this.#status = "draining";
