@@ -68,7 +68,7 @@ async function assertScript(given: string, path: string): Promise<void> {
 }
 
 async function importScript(path: string): Promise<unknown> {
-  provideOurselves();
+  registerHook();
   const url = pathToFileURL(path).href;
   try {
     if (scripts.has(extname(path))) return await import(url);
@@ -128,21 +128,10 @@ function exportOf(module: unknown): unknown {
   return value ?? bot;
 }
 
-let isProvided = false;
+let isRegistered = false;
 
-/** Lets a file without node_modules beside it import this package by its name. */
-function provideOurselves(): void {
-  if (isProvided) return;
-  isProvided = true;
-  const index = new URL("../index.js", import.meta.url).href;
-  const hook = `
-    export async function resolve(specifier, context, next) {
-      if (specifier !== "guildstream") return next(specifier, context);
-      try {
-        return await next(specifier, context);
-      } catch {
-        return { url: ${JSON.stringify(index)}, format: "module", shortCircuit: true };
-      }
-    }`;
-  register(`data:text/javascript,${encodeURIComponent(hook)}`);
+function registerHook(): void {
+  if (isRegistered) return;
+  isRegistered = true;
+  register(new URL("./resolve-hook.js", import.meta.url));
 }

@@ -40,6 +40,7 @@ export function mirrorReducers(mirror: Mirror | undefined): MirrorReducer | unde
   };
   const putAll = (root: Root, kind: Kind, list: unknown, mayRemove: boolean): void => {
     if (fields[kind].length === 0 || !Array.isArray(list)) return;
+    root[kind] ??= {};
     const seen = new Set<string>();
     for (const entity of list as Fields[]) {
       const id = idOf(kind, entity);
@@ -48,7 +49,7 @@ export function mirrorReducers(mirror: Mirror | undefined): MirrorReducer | unde
       put(root, kind, id, entity, "whole");
     }
     if (!mayRemove) return;
-    for (const id of Object.keys(root[kind] ?? {})) if (!seen.has(id)) delete root[kind]![id];
+    for (const id of Object.keys(root[kind])) if (!seen.has(id)) delete root[kind][id];
   };
   const putGuild = (root: Root, data: Fields, extent: Extent): void => {
     if (guild.length === 0) return;
