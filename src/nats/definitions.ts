@@ -56,7 +56,7 @@ async function ensureStream(manager: JetStreamManager, wanted: StreamConfig): Pr
   try {
     const existing = (await manager.streams.info(wanted.name)).config;
     for (const field of demanded) {
-      if ((existing[field] ?? 0) === (wanted[field] ?? 0)) continue;
+      if ((existing[field] || 0) === (wanted[field] || 0)) continue;
       throw new GuildstreamError(
         "STREAM_FAILED",
         `stream ${wanted.name} has ${field} ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`,

@@ -207,17 +207,7 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
   for (let n = 1; n <= (options.workers ?? 1); n += 1) {
     const id = `worker-${n}`;
     const shards = String(options.shards ?? 2);
-    const args = [
-      "worker",
-      "--id",
-      id,
-      "--data",
-      join(folder, id),
-      "--shards",
-      shards,
-      "--bot",
-      options.bot ?? "counting",
-    ];
+    const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
     cluster.workers.push(new RoleProcess(id, args, env));
   }
   const roles = [...cluster.dbnodes, ...cluster.workers];
