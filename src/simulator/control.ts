@@ -150,7 +150,7 @@ export class Control {
     const payload = {
       ...(guild >= 0 && {
         guild_id: guildId,
-        channel_id: world.channel(guild, GUILD_SHAPE.categories + 1).id,
+        channel_id: world.channelId(guild, GUILD_SHAPE.categories + 1),
       }),
       ...(t.startsWith("MESSAGE_") && { ...author, content: "", mentions: [], attachments: [], embeds: [] }),
       ...d,
@@ -168,7 +168,7 @@ export class Control {
     }
     const base = {
       guild,
-      channelId: stored?.message.channel_id ?? world.channel(guild, GUILD_SHAPE.categories + 1).id,
+      channelId: stored?.message.channel_id ?? world.channelId(guild, GUILD_SHAPE.categories + 1),
       user: world.memberAt(guild, 0),
       name: request.name,
     };

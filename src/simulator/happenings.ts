@@ -64,7 +64,7 @@ const memberUpdate: Happening = (simulation, guild, random) => {
   const member: APIGuildMember = {
     ...world.member(guild, user),
     nick: random.next() < 0.3 ? null : `nick-${random.below(10_000)}`,
-    roles: [2, 3, 4].filter(() => random.next() < 0.5).map((number) => world.role(guild, number).id),
+    roles: [2, 3, 4].filter(() => random.next() < 0.5).map((number) => world.roleId(guild, number)),
   };
   world.putMember(guild, user, member);
   return simulation.dispatch(guild, "GUILD_MEMBER_UPDATE", { ...member, guild_id: world.guildId(guild) });
@@ -88,7 +88,7 @@ const voiceState: Happening = (simulation, guild, random) => {
   const leaves = inVoice.length >= GUILD_SHAPE.voiceMembers;
   const user = leaves ? random.pick(inVoice) : activeMember(simulation, guild, random);
   const voiceChannel = GUILD_SHAPE.channels - 1 - random.below(GUILD_SHAPE.voiceChannels);
-  const channel_id = leaves ? null : world.channel(guild, voiceChannel).id;
+  const channel_id = leaves ? null : world.channelId(guild, voiceChannel);
   world.setVoice(guild, user, channel_id);
   const member = world.member(guild, user);
   return simulation.dispatch(guild, "VOICE_STATE_UPDATE", {
@@ -203,7 +203,7 @@ function speaker(simulation: Simulation, guild: number, random: Random): APIGuil
 function textChannel(simulation: Simulation, guild: number, random: Random): string {
   const first = GUILD_SHAPE.categories;
   const textChannels = GUILD_SHAPE.channels - GUILD_SHAPE.voiceChannels - first;
-  return simulation.world.channel(guild, first + Math.floor(random.next() ** 2 * textChannels)).id;
+  return simulation.world.channelId(guild, first + Math.floor(random.next() ** 2 * textChannels));
 }
 
 /** Mostly short, sometimes a paragraph. */

@@ -136,9 +136,9 @@ function randomValue(simulation: Simulation, guild: number, option: CommandOptio
     case 9:
       return world.user(world.memberAt(guild, random.below(world.memberCount(guild)))).id;
     case 7:
-      return world.channel(guild, random.below(GUILD_SHAPE.channels)).id;
+      return world.channelId(guild, random.below(GUILD_SHAPE.channels));
     case 8:
-      return world.role(guild, random.below(GUILD_SHAPE.roles)).id;
+      return world.roleId(guild, random.below(GUILD_SHAPE.roles));
     case 10:
       return min + random.next() * (max - min);
     case 11:

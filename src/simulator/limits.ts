@@ -66,6 +66,8 @@ export const LIMITS = {
   /** One step of the traffic clock, and how much lost time it makes up for after a stall. */
   trafficTickMs: 4,
   trafficCatchUpMs: 250,
+  /** Longest time one step may take away from sending. */
+  trafficTickBudgetMs: 4,
   ratePerSecondMax: 100_000,
   guildsMax: 200_000,
   /** Channels, and roles, that traffic creates in a guild before it only updates and deletes. */

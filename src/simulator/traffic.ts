@@ -93,8 +93,11 @@ export class Traffic {
     const elapsedMs = Math.min(nowMs - this.#lastAtMs, LIMITS.trafficCatchUpMs);
     this.#lastAtMs = nowMs;
     if (this.simulation.world.size === 0) return;
-    this.#owed += (elapsedMs / 1_000) * this.#ratePerSecond;
-    for (; this.#owed >= 1; this.#owed--) this.#happen();
+    const owedMax = (LIMITS.trafficCatchUpMs / 1_000) * this.#ratePerSecond;
+    this.#owed = Math.min(this.#owed + (elapsedMs / 1_000) * this.#ratePerSecond, Math.max(1, owedMax));
+    // A rate beyond this machine's must not keep the event loop from sending: what is left over waits.
+    const untilMs = nowMs + LIMITS.trafficTickBudgetMs;
+    for (; this.#owed >= 1 && performance.now() < untilMs; this.#owed--) this.#happen();
   }
 
   #happen(): void {

@@ -13,14 +13,17 @@ import type {
   UserFlags,
 } from "discord-api-types/v10";
 import {
+  channelId,
   channelNumber,
   type GuildChannel,
   type GuildSeed,
   guildId,
   makeChannel,
+  makeGuildSeed,
   makeMember,
   makeRole,
   makeSettings,
+  roleId,
 } from "./guild-parts.js";
 import { GUILD_SHAPE } from "./limits.js";
 import { indexOfUser, makeUser } from "./people.js";
@@ -80,7 +83,7 @@ export class World {
     for (let index = 0; index < options.guilds; index++) {
       // Random gaps, so that shards get their guilds as by chance, not in turn.
       sinceEpochMs += 1 + (mix(options.seed, index, 61) % 60_000);
-      this.#seeds.push({ seed: options.seed, index, sinceEpochMs });
+      this.#seeds.push(makeGuildSeed(options.seed, index, sinceEpochMs));
       this.#byMs.set(sinceEpochMs, index);
     }
   }
@@ -135,7 +138,7 @@ export class World {
   }
 
   botMember(guild: number): APIGuildMember {
-    return { ...this.member(guild, 0), user: this.botUser, nick: null, roles: [this.role(guild, 1).id] };
+    return { ...this.member(guild, 0), user: this.botUser, nick: null, roles: [this.roleId(guild, 1)] };
   }
 
   user(index: number): APIUser {
@@ -159,8 +162,16 @@ export class World {
   }
 
   channel(guild: number, number: number): GuildChannel {
-    const channel = makeChannel(this.seedOf(guild), number);
-    return this.#changes.get(guild)?.channels.get(channel.id) ?? channel;
+    const changed = this.#changes.get(guild)?.channels.get(this.channelId(guild, number));
+    return changed ?? makeChannel(this.seedOf(guild), number);
+  }
+
+  channelId(guild: number, number: number): string {
+    return channelId(this.seedOf(guild), number);
+  }
+
+  roleId(guild: number, number: number): string {
+    return roleId(this.seedOf(guild), number);
   }
 
   channels(guild: number): GuildChannel[] {
@@ -171,8 +182,8 @@ export class World {
   }
 
   role(guild: number, number: number): APIRole {
-    const role = makeRole(this.seedOf(guild), number, this.#options.applicationId);
-    return this.#changes.get(guild)?.roles.get(role.id) ?? role;
+    const changed = this.#changes.get(guild)?.roles.get(this.roleId(guild, number));
+    return changed ?? makeRole(this.seedOf(guild), number, this.#options.applicationId);
   }
 
   roles(guild: number): APIRole[] {
