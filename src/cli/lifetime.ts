@@ -17,6 +17,9 @@ export interface Role {
   failed?: Promise<never> | undefined;
 }
 
+/** The reason of the abort when the channel to the supervisor has closed. */
+export const supervisorGone = "supervisor gone";
+
 export const isSupervised = process.env.GUILDSTREAM_SUPERVISED === "1" && process.connected === true;
 
 /** Tells the supervisor, if there is one. */
@@ -39,7 +42,7 @@ export function stopSignal(say: (text: string) => void): AbortSignal {
     process.on("disconnect", () => {
       if (controller.signal.aborted) return;
       say("the supervisor is gone: finishing what was begun");
-      controller.abort("supervisor gone");
+      controller.abort(supervisorGone);
       // Nobody is left to see to it that the drain ends.
       setTimeout(
         () => process.exit(exitCodes.failed),

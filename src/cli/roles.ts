@@ -12,6 +12,7 @@ import type { Logger } from "pino";
 import { loadBot } from "../bots/load.js";
 import { ClusterList } from "../cluster/list.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
+import { limits } from "../core/limits.js";
 import type { DbnodeEntry } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
 import { runDbnode } from "../dbnode/dbnode.js";
@@ -20,10 +21,11 @@ import { ensureStreams, packageRoot } from "../nats/definitions.js";
 import { startSimulator } from "../simulator/index.js";
 import { missingToken, runWorker } from "../worker/worker.js";
 import type { Role } from "./lifetime.js";
-import { aborted } from "./lifetime.js";
+import { aborted, supervisorGone } from "./lifetime.js";
 import type { CommonOptions, SimulatorOptions } from "./options.js";
 
 const MiB = 1024 * 1024;
+const workersPollMs = 50;
 const defaultNats = "nats://127.0.0.1:4222";
 const discord = "https://discord.com/api";
 /** The only token the simulated Discord takes. */
@@ -127,6 +129,8 @@ export async function bootDbnode(options: CommonOptions, boot: Boot): Promise<Ro
       };
     };
     const stop = async (): Promise<void> => {
+      // With a supervisor the workers go first; without it they still need somebody to save what they hold.
+      if (boot.stop.reason === supervisorGone) await workersGone(list);
       status = "draining";
       await list.beat();
       await node.stop();
@@ -176,6 +180,13 @@ export async function bootSimulator(
     "simulated Discord runs",
   );
   return { apiUrl, token, stop: () => simulator.close() };
+}
+
+async function workersGone(list: ClusterList): Promise<void> {
+  const deadlineAt = performance.now() + limits.drainTimeoutMs;
+  while ([...list.workers().values()].some((worker) => worker.live) && performance.now() < deadlineAt) {
+    await new Promise((resolve) => setTimeout(resolve, workersPollMs));
+  }
 }
 
 function caughtUp(holds: () => boolean): Promise<void> {

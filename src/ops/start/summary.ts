@@ -62,7 +62,9 @@ export function renderSummary(summary: Summary): string {
   const checksums = [...new Set(Object.values(summary.checksums))];
   const same = checksums.length === 1 ? `same state (${checksums[0]})` : "different states";
   const memory = Object.entries(summary.rssBytes).map(([name, bytes]) => `${name} ${megabytes(bytes)}`);
-  const restarts = Object.entries(summary.restarts).map(([name, count]) => `${name} ${count} times`);
+  const restarts = Object.entries(summary.restarts).map(
+    ([name, count]) => `${name} ${plural(count, "time")}`,
+  );
   const { answers } = summary;
   const world = [
     `${Math.round(summary.durationS)} s`,

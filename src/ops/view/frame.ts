@@ -67,7 +67,7 @@ export function renderFrame(picture: Picture, columns: number): string[] {
     "",
     "  Ctrl-C drains, checks and ends",
   ];
-  return lines.map((line) => fit(line, columns));
+  return lines.map((line) => cut(line, columns));
 }
 
 /** The same in one line, for logs and pipes. */
@@ -83,7 +83,7 @@ export function renderLine(picture: Picture): string {
     ...(picture.answers === undefined ? [] : [`answers ${answersText(picture.answers)}`]),
     ...(picture.check === undefined ? [] : [`check ${checkText(picture.check)}`]),
   ];
-  return parts.join(" | ");
+  return parts.join(" | ").replace(/ {2,}/g, ", ");
 }
 
 function nodeText(node: NodePicture, streamLast: number): string {
@@ -134,6 +134,6 @@ function row(label: string, text: string): string {
   return `  ${label.padEnd(labelWidth)}${text}`;
 }
 
-function fit(line: string, columns: number): string {
+function cut(line: string, columns: number): string {
   return line.length <= columns ? line : `${line.slice(0, Math.max(0, columns - 1))}…`;
 }
