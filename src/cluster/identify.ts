@@ -21,6 +21,8 @@ export class IdentifyBudget {
   readonly #list: ClusterList;
   readonly #limit: () => Promise<SessionStartLimit>;
   readonly #log: Logger;
+  /** The last answer, counted down by what we spent since: Discord rate limits the question itself. */
+  #known: { limit: SessionStartLimit; askedAt: number } | undefined;
 
   constructor(list: ClusterList, limit: () => Promise<SessionStartLimit>, log: Logger) {
     this.#list = list;
@@ -32,7 +34,7 @@ export class IdentifyBudget {
   async waitForIdentify(shardId: number, signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted();
-      const limit = await this.#limit();
+      const limit = await this.#current();
       if (limit.remaining <= 0) {
         this.#log.error(
           { event: "identify_limit_spent", shard: shardId, resetAfterMs: limit.reset_after },
@@ -50,8 +52,18 @@ export class IdentifyBudget {
         continue;
       }
       const taken = { at: Date.now(), shard: shardId };
-      if ((await this.#list.bucket.compareAndSet(key, taken, entry?.revision ?? 0)) !== undefined) return;
+      if ((await this.#list.bucket.compareAndSet(key, taken, entry?.revision ?? 0)) === undefined) continue;
+      limit.remaining -= 1;
+      return;
     }
+  }
+
+  async #current(): Promise<SessionStartLimit> {
+    const now = performance.now();
+    if (this.#known === undefined || now - this.#known.askedAt > bucketIntervalMs) {
+      this.#known = { limit: { ...(await this.#limit()) }, askedAt: now };
+    }
+    return this.#known.limit;
   }
 }
 
