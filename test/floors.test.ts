@@ -17,7 +17,7 @@ const mayImport: Record<string, readonly string[]> = {
   cluster: ["core", "nats"],
   worker: ["core", "nats", "cluster", "discord"],
   dbnode: ["core", "nats", "cluster", "disk"],
-  ops: ["core", "nats", "cluster"],
+  ops: ["core", "nats", "cluster", "simulator"],
   simulator: [],
   bots: ["core", "index.ts"],
   "index.ts": ["core"],
