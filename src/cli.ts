@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /**
  * The command line: parses, wires one role, minds its signals. Everything it does lives elsewhere.
- * Exit codes tell the truth; see cli/report.ts.
+ * Each command loads its own role only: a database node needs no Discord client in memory. Exit codes: cli/report.ts.
  */
 import { Command, CommanderError } from "commander";
-import { isSupervised, runUntilStopped, stopSignal, tellSupervisor } from "./cli/lifetime.js";
+import { type Boot, defaultId, readToken, version } from "./cli/common.js";
+import { isSupervised, type Role, runUntilStopped, stopSignal, tellSupervisor } from "./cli/lifetime.js";
 import { createLog } from "./cli/log.js";
 import {
   type CommonOptions,
@@ -14,17 +15,6 @@ import {
   type StatusOptions,
 } from "./cli/options.js";
 import { errorBlock, exitCodeOf, exitCodes } from "./cli/report.js";
-import {
-  type Boot,
-  bootDbnode,
-  bootSimulator,
-  bootWorker,
-  defaultId,
-  readToken,
-  version,
-} from "./cli/roles.js";
-import { start } from "./cli/start.js";
-import { status } from "./cli/status.js";
 import { GuildstreamError, messageOf } from "./core/errors.js";
 
 const program = new Command("guildstream")
@@ -45,7 +35,7 @@ with_(
     "after",
     `${tokenHelp}\nWith a token it runs on real Discord, without one on the simulated one.`,
   )
-  .action((options: StartOptions) => end(start(options)));
+  .action((options: StartOptions) => end(import("./cli/start.js").then(({ start }) => start(options))));
 
 with_(program.command("worker").description("run one worker: Discord's gateway, the bot, the guild log"), [
   flag.nats,
@@ -58,7 +48,11 @@ with_(program.command("worker").description("run one worker: Discord's gateway, 
 ])
   .addHelpText("after", tokenHelp)
   .action((options: CommonOptions) =>
-    end(role(options, options.id ?? defaultId("worker"), (boot) => bootWorker(options, boot))),
+    end(
+      role(options, options.id ?? defaultId("worker"), async (boot) =>
+        (await import("./cli/worker.js")).bootWorker(options, boot),
+      ),
+    ),
   );
 
 with_(program.command("dbnode").description("run one database node: the guild log to disk"), [
@@ -66,7 +60,11 @@ with_(program.command("dbnode").description("run one database node: the guild lo
   flag.data,
   flag.id,
 ]).action((options: CommonOptions) =>
-  end(role(options, options.id ?? defaultId("dbnode"), (boot) => bootDbnode(options, boot))),
+  end(
+    role(options, options.id ?? defaultId("dbnode"), async (boot) =>
+      (await import("./cli/dbnode.js")).bootDbnode(options, boot),
+    ),
+  ),
 );
 
 with_(program.command("simulator").description("run a simulated Discord: gateway and REST on one port"), [
@@ -84,7 +82,7 @@ with_(program.command("status").description("show the cluster: members, shards, 
   flag.nats,
   flag.id,
   flag.check,
-]).action((options: StatusOptions) => end(status(options)));
+]).action((options: StatusOptions) => end(import("./cli/status.js").then(({ status }) => status(options))));
 
 function with_(command: Command, ...groups: (() => ReturnType<typeof flag.nats>)[][]): Command {
   for (const option of [...groups.flat(), flag.logLevel, flag.json]) command.addOption(option());
@@ -95,7 +93,7 @@ function with_(command: Command, ...groups: (() => ReturnType<typeof flag.nats>)
 async function role(
   options: CommonOptions,
   name: string,
-  boot: (boot: Boot) => ReturnType<typeof bootWorker>,
+  boot: (boot: Boot) => Promise<Role>,
 ): Promise<number> {
   const log = createLog({
     level: options.logLevel,
@@ -114,6 +112,7 @@ async function role(
 
 function simulator(options: SimulatorOptions): Promise<number> {
   return role(options, "simulator", async (boot) => {
+    const { bootSimulator } = await import("./cli/simulator.js");
     const running = await bootSimulator(options, boot);
     if (!isSupervised) {
       const text = `DISCORD_API=${running.apiUrl} DISCORD_TOKEN=${running.token}`;

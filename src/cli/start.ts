@@ -5,9 +5,9 @@ import { run } from "../ops/start/run.js";
 import { renderSummary } from "../ops/start/summary.js";
 import type { System } from "../ops/start/system.js";
 import { missingToken } from "../worker/worker.js";
+import { readToken, simulatorToken, version } from "./common.js";
 import type { StartOptions } from "./options.js";
 import { exitCodes } from "./report.js";
-import { readToken, simulatorToken, version } from "./roles.js";
 
 export async function start(options: StartOptions): Promise<number> {
   const token = readToken(options);

@@ -4,10 +4,10 @@ import { GuildstreamError } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { ensureStreams } from "../nats/definitions.js";
 import { isMemberReady, readStatus, renderStatus } from "../ops/status.js";
+import { connect } from "./common.js";
 import { createLog } from "./log.js";
 import type { StatusOptions } from "./options.js";
 import { exitCodes } from "./report.js";
-import { connect } from "./roles.js";
 
 export async function status(options: StatusOptions): Promise<number> {
   if (options.check && options.id === undefined) {

@@ -1,0 +1,66 @@
+/** Owns running the command line as people do: a process of its own, its output and exit code kept. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const cliPath = fileURLToPath(new URL("../../src/cli.js", import.meta.url));
+/** Long enough for a loaded machine; a command that should end at once and does not is a failure. */
+const timeoutMs = 60_000;
+
+export interface CliResult {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** What tests run with: nothing of the surrounding shell's own configuration. */
+function cleanEnv(extra: Record<string, string>): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...extra };
+  for (const [name, value] of Object.entries(process.env)) {
+    if (!/^(GUILDSTREAM_|DISCORD_|NATS_URL)/.test(name) && !(name in env)) env[name] = value;
+  }
+  return env;
+}
+
+/** A file's tests run at the same time; this many processes do. */
+const atATime = 2;
+const waiting: (() => void)[] = [];
+let running = 0;
+
+export async function runCli(
+  args: readonly string[],
+  options: { env?: Record<string, string>; cwd?: string } = {},
+): Promise<CliResult> {
+  if (running >= atATime) await new Promise<void>((resolve) => waiting.push(resolve));
+  running += 1;
+  try {
+    return await spawnCli(args, options);
+  } finally {
+    running -= 1;
+    waiting.shift()?.();
+  }
+}
+
+function spawnCli(
+  args: readonly string[],
+  options: { env?: Record<string, string>; cwd?: string },
+): Promise<CliResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [cliPath, ...args], {
+      env: cleanEnv(options.env ?? {}),
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: timeoutMs,
+      killSignal: "SIGKILL",
+    });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    child.once("error", reject);
+    child.once("close", (code) => resolve({ code, stdout, stderr }));
+  });
+}
