@@ -6,6 +6,7 @@
 import fastJsonPatch from "fast-json-patch";
 import { canonicalJson } from "../../src/core/canonical.js";
 import { runDraft } from "../../src/core/draft.js";
+import type { BenchContext } from "./stage.js";
 
 const { applyPatch, compare, generate, observe, unobserve } = fastJsonPatch;
 
@@ -103,20 +104,20 @@ function countEqual(members: number, steps: number): number {
   return equal;
 }
 
-/** Runs it; the figures go to stderr as lines and come back as one object. */
-export async function run({ quick = false }: { json?: boolean; quick?: boolean } = {}): Promise<object> {
+export async function run({ quick, log }: BenchContext): Promise<object> {
   const microseconds: Record<string, Record<string, number>> = {};
   for (const members of [10, 100, 1_000]) {
     const steps = Math.max(20, Math.round((quick ? 1_000 : 10_000) / Math.sqrt(members)));
     for (const [candidate, body] of Object.entries(candidates)) {
       microseconds[candidate] ??= {};
-      microseconds[candidate][members] = measure(body, members, steps);
+      microseconds[candidate][`${members}Members`] = measure(body, members, steps);
     }
-    const row = Object.entries(microseconds).map(([candidate, by]) => `${candidate} ${by[members]} us`);
-    process.stderr.write(`drafting, ${members} members: ${row.join(", ")}\n`);
+    const row = Object.entries(microseconds).map(
+      ([candidate, by]) => `${candidate} ${by[`${members}Members`]} us`,
+    );
+    log(`${members} members: ${row.join(", ")}`);
   }
   const steps = 500;
   const equal = countEqual(100, steps);
-  process.stderr.write(`drafting: ops applied by fast-json-patch equal in ${equal} of ${steps} steps\n`);
-  return { bench: name, microseconds, equal, steps };
+  return { steps, stepsEqual: equal, micros: microseconds };
 }
