@@ -60,7 +60,7 @@ export class Faults {
    * Makes a fault happen.
    *
    * @returns how many connections (guilds, requests) it hit.
-   * @throws RangeError for a guild that does not exist.
+   * @throws ZodError for a fault that is none, RangeError for a guild that does not exist.
    */
   inject(fault: Fault): number {
     const checked = faultSchema.parse(fault);

@@ -7,7 +7,8 @@ import type { GatewayIdentifyData } from "discord-api-types/v10";
 import WebSocket from "ws";
 import type { Simulator } from "../../src/simulator/index.js";
 
-export const ALL_INTENTS = 0b11_0011_0001_1111_1111_1111_1111 & 53_608_447;
+/** Every intent there is. */
+export const ALL_INTENTS = 53_608_447;
 const WAIT_MS = 20_000;
 
 export interface Frame {

@@ -1,8 +1,13 @@
 /** The real @discordjs/ws and @discordjs/rest against the simulator. */
 import { REST } from "@discordjs/rest";
-import { CompressionMethod, WebSocketManager, WebSocketShardEvents } from "@discordjs/ws";
+import { CompressionMethod, type SessionInfo, WebSocketManager, WebSocketShardEvents } from "@discordjs/ws";
 import test, { type ExecutionContext } from "ava";
-import { type APIApplication, type GatewayDispatchPayload, Routes } from "discord-api-types/v10";
+import {
+  type APIApplication,
+  type GatewayDispatchPayload,
+  type GatewayIntentBits,
+  Routes,
+} from "discord-api-types/v10";
 import { type Simulator, type SimulatorOptions, startSimulator } from "../../src/simulator/index.js";
 import { ALL_INTENTS, book, type Frame, until } from "./client.js";
 
@@ -14,10 +19,17 @@ async function start(t: ExecutionContext, options: SimulatorOptions = {}) {
 
 function connect(t: ExecutionContext, simulator: Simulator, compress: boolean, token = simulator.token) {
   const rest = new REST({ api: simulator.apiUrl, retries: 0 }).setToken(token);
+  // By default all managers of a process share one store: tests that run at once would mix sessions.
+  const sessions = new Map<number, SessionInfo>();
   const manager = new WebSocketManager({
     token,
     rest,
-    intents: ALL_INTENTS,
+    intents: ALL_INTENTS as GatewayIntentBits,
+    retrieveSessionInfo: (shard) => sessions.get(shard) ?? null,
+    updateSessionInfo: (shard, session) => {
+      if (session === null) sessions.delete(shard);
+      else sessions.set(shard, session);
+    },
     ...(compress && { compression: CompressionMethod.ZlibNative }),
   });
   t.teardown(() => manager.destroy());

@@ -154,7 +154,7 @@ test("mistakes are closed with Discord's codes", async (t) => {
   t.is(simulator.stats().identifies, 0);
 
   const twice = new Client(simulator.url);
-  await twice.identifies({ shard: [0, 2] });
+  await twice.identifies({ shard: [0, 2], intents: 1 });
   await twice.receives("READY", (frame) => frame.t === "READY");
   await twice.identifies({ shard: [0, 2] });
   t.is(await twice.closes(), 4005);
@@ -162,7 +162,7 @@ test("mistakes are closed with Discord's codes", async (t) => {
   await ahead.resumes(twice.sessionId, 1_000_000);
   t.is(await ahead.closes(), 4007);
   const overLimit = new Client(simulator.url);
-  await overLimit.identifies({ shard: [0, 2] });
+  await overLimit.identifies({ shard: [0, 2], intents: 1 });
   t.is(await overLimit.closes(), 4004);
   t.is(simulator.stats().identifiesOverLimit, 1);
 });
