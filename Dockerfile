@@ -16,7 +16,7 @@ RUN npx tsc -p tsconfig.json --incremental false --sourceMap false \
 FROM node:22-bookworm-slim
 WORKDIR /app
 ENV NODE_ENV=production GUILDSTREAM_DATA=/data
-# A named volume mounted here takes over the owner.
+# A new named volume mounted here takes over the owner.
 RUN install -d -o node -g node /data
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/build/src ./build/src
@@ -25,12 +25,11 @@ COPY streams ./streams
 COPY scripts/lock.mjs scripts/nats-server.mjs ./scripts/
 COPY scripts/nats-server ./scripts/nats-server
 USER node
-VOLUME /data
 STOPSIGNAL SIGTERM
 # For workers and database nodes: 0 once the member named by GUILDSTREAM_ID beats in the list and is ready. It takes
 # NATS_URL and GUILDSTREAM_ID from the environment; a container that is told them by flags, and the simulator, need a
 # check of their own.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --start-interval=3s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "build/src/cli.js", "status", "--check", "--log-level", "error"]
 ENTRYPOINT ["node", "build/src/cli.js"]
 CMD ["--help"]
