@@ -5,13 +5,13 @@
  * Invariants:
  * - The child holds a channel to this process and drains when it closes, so it cannot outlive the supervisor.
  * - An end before the child was ever ready is final, and its own words are the error; afterwards it is started again
- *   with growing pauses, until it ends `ops.crashesMax` times within `ops.crashWindowMs`.
+ *   with growing pauses, until it ends `limits.ops.crashesMax` times within `limits.ops.crashWindowMs`.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, renameSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, GuildstreamError } from "../../core/errors.js";
-import { ops } from "./limits.js";
+import { limits } from "../../core/limits.js";
 import type { RoleMessage } from "./role-message.js";
 
 export interface ChildSpec {
@@ -72,7 +72,7 @@ export class Child {
     if (running === undefined) return;
     running.kill("SIGTERM");
     const tooLong = new AbortController();
-    const timer = delay(ops.childStopTimeoutMs, undefined, { signal: tooLong.signal }).then(
+    const timer = delay(limits.ops.childStopTimeoutMs, undefined, { signal: tooLong.signal }).then(
       () => {
         this.#spec.onNote(`${this.name} did not finish in time; killed`);
         running.kill("SIGKILL");
@@ -131,13 +131,16 @@ export class Child {
       return;
     }
     const now = performance.now();
-    this.#deaths = [...this.#deaths.filter((at) => now - at < ops.crashWindowMs), now];
-    if (this.#deaths.length >= ops.crashesMax) {
-      const often = `ended ${this.#deaths.length} times in ${ops.crashWindowMs / 1_000} s, last by ${how}`;
+    this.#deaths = [...this.#deaths.filter((at) => now - at < limits.ops.crashWindowMs), now];
+    if (this.#deaths.length >= limits.ops.crashesMax) {
+      const often = `ended ${this.#deaths.length} times in ${limits.ops.crashWindowMs / 1_000} s, last by ${how}`;
       this.#fail(this.#lastWords(often));
       return;
     }
-    const waitMs = Math.min(ops.restartMinMs * 2 ** (this.#deaths.length - 1), ops.restartMaxMs);
+    const waitMs = Math.min(
+      limits.ops.restartMinMs * 2 ** (this.#deaths.length - 1),
+      limits.ops.restartMaxMs,
+    );
     this.#spec.onNote(`${this.name} ended (${how}); starting it again`);
     setTimeout(() => {
       if (this.#stopping) return;
@@ -153,7 +156,10 @@ export class Child {
       const hint = told.hint === undefined ? {} : { hint: told.hint };
       return new GuildstreamError(told.code as ErrorCode, `${this.name}: ${told.message}`, hint);
     }
-    const lines = readFileSync(this.#spec.logFile, "utf8").trimEnd().split("\n").slice(-ops.logTailLines);
+    const lines = readFileSync(this.#spec.logFile, "utf8")
+      .trimEnd()
+      .split("\n")
+      .slice(-limits.ops.logTailLines);
     return new GuildstreamError("ABORTED", `${this.name} ${what}\n${lines.join("\n")}`, {
       hint: `the lines above are the end of ${this.#spec.logFile}`,
     });

@@ -4,11 +4,11 @@
  */
 import { z } from "zod";
 import { GuildstreamError, messageOf } from "../../core/errors.js";
+import { limits } from "../../core/limits.js";
 import { getReply } from "../../core/members.js";
 import { dbnodeSubjects, guildOfSubject, guildsStream } from "../../core/subjects.js";
 import type { NatsConnection } from "../../nats/connect.js";
 import { requestJson } from "../../nats/messages.js";
-import { ops } from "./limits.js";
 import { type Counted, nothingCounted } from "./oracle.js";
 
 const countingState = z.object({
@@ -33,7 +33,7 @@ export async function readCounted(
 ): Promise<Map<string, Counted>> {
   const states = new Map<string, Counted>();
   const left = guildIds.values();
-  const readers = Array.from({ length: ops.stateRequestsInFlight }, async () => {
+  const readers = Array.from({ length: limits.ops.stateRequestsInFlight }, async () => {
     for (const guildId of left) states.set(guildId, await readOne(nc, nodeId, guildId, atLeastSeq));
   });
   await Promise.all(readers);
@@ -47,18 +47,18 @@ async function readOne(
   atLeastSeq: number,
 ): Promise<Counted> {
   let trouble = "";
-  for (let attempt = 1; attempt <= ops.stateRequestAttempts; attempt += 1) {
+  for (let attempt = 1; attempt <= limits.ops.stateRequestAttempts; attempt += 1) {
     try {
       const request = { v: 1, guildId, atLeastSeq };
       const subject = dbnodeSubjects.get(nodeId);
-      const reply = await requestJson(nc, subject, request, getReply, ops.stateRequestTimeoutMs);
+      const reply = await requestJson(nc, subject, request, getReply, limits.ops.stateRequestTimeoutMs);
       if (reply?.outcome === "unknown") return nothingCounted;
       if (reply?.outcome === "found") return countingOf(reply.document.state);
       trouble = reply === undefined ? "an answer of another shape" : JSON.stringify(reply);
     } catch (error) {
       trouble = messageOf(error);
     }
-    await new Promise((resolve) => setTimeout(resolve, ops.settlePollMs * attempt));
+    await new Promise((resolve) => setTimeout(resolve, limits.ops.settlePollMs * attempt));
   }
   throw new GuildstreamError("GUILD_UNAVAILABLE", `${nodeId} does not give guild ${guildId}: ${trouble}`, {
     hint: `look into the log of ${nodeId}`,

@@ -3,8 +3,8 @@
  * dies, given up when it keeps dying.
  */
 import { GuildstreamError, messageOf } from "../../core/errors.js";
+import { limits } from "../../core/limits.js";
 import { type EmbeddedServer, startEmbeddedServer } from "../../nats/embedded.js";
-import { ops } from "./limits.js";
 
 export interface KeeperOptions {
   dataDir: string;
@@ -63,15 +63,15 @@ export class NatsKeeper {
       if (this.#stopping) return;
       const how = signal ?? `exit code ${code}`;
       const now = performance.now();
-      deaths = [...deaths.filter((at) => now - at < ops.crashWindowMs), now];
-      if (deaths.length >= ops.crashesMax) {
-        const message = `nats-server ended ${deaths.length} times in ${ops.crashWindowMs / 1_000} s, last by ${how}`;
+      deaths = [...deaths.filter((at) => now - at < limits.ops.crashWindowMs), now];
+      if (deaths.length >= limits.ops.crashesMax) {
+        const message = `nats-server ended ${deaths.length} times in ${limits.ops.crashWindowMs / 1_000} s, last by ${how}`;
         const hint = `its log is ${this.#server.logFile}`;
         this.#fail(new GuildstreamError("NATS_SERVER_START_FAILED", message, { hint }));
         return;
       }
       this.#options.onNote(`nats-server ended (${how}); starting it again`);
-      const waitMs = Math.min(ops.restartMinMs * 2 ** (deaths.length - 1), ops.restartMaxMs);
+      const waitMs = Math.min(limits.ops.restartMinMs * 2 ** (deaths.length - 1), limits.ops.restartMaxMs);
       await new Promise((resolve) => setTimeout(resolve, waitMs));
       if (this.#stopping) return;
       try {

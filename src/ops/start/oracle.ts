@@ -29,7 +29,7 @@ export interface Verdict {
   differences: string[];
 }
 
-const notCompared = new Set(["GUILD_CREATE", "GUILD_DELETE"]);
+export const notCompared: ReadonlySet<string> = new Set(["GUILD_CREATE", "GUILD_DELETE"]);
 const directMessages = "dm";
 const idSumModulus = 1_000_000_000;
 const differencesMax = 5;

@@ -3,10 +3,14 @@
  * A part that does not answer now (its process is being started again) keeps its last numbers; nothing here throws.
  */
 import type { ClusterList } from "../../cluster/list.js";
+import { savedAnnouncement } from "../../core/members.js";
+import { dbnodeSubjects } from "../../core/subjects.js";
 import type { NatsConnection } from "../../nats/connect.js";
 import { streamInfo } from "../../nats/consumer.js";
+import { subscribeJson } from "../../nats/messages.js";
 import type { StatsReport } from "../../simulator/index.js";
 import type { Picture } from "../view/frame.js";
+import type { LiveCheck } from "./live-check.js";
 import type { SimulatorClient } from "./simulator-client.js";
 
 export interface PictureSources {
@@ -15,22 +19,36 @@ export interface PictureSources {
   simulator: SimulatorClient | undefined;
   /** The log's end before this run. */
   baseSeq: number;
-  isCounted: boolean;
+  /** Looks at guilds while it runs; undefined where nothing can be compared. */
+  check: LiveCheck | undefined;
   notes: readonly string[];
 }
 
 export class Pictures {
   phase = "running";
-  check = { guilds: 0, lost: 0, duplicated: 0 };
   readonly #sources: PictureSources;
   readonly #startedAt = performance.now();
   #stats: StatsReport | undefined;
   #streamLast: number;
   #before = { at: performance.now(), dispatches: 0, appended: 0 };
 
+  /** Heartbeats are up to a second old; what nodes announce is not. */
+  readonly #saved = new Map<string, number>();
+  readonly #unsubscribe: () => void;
+
   constructor(sources: PictureSources) {
     this.#sources = sources;
+    this.#unsubscribe = subscribeJson(
+      sources.nc,
+      dbnodeSubjects.allSaved,
+      savedAnnouncement,
+      ({ id, saved }) => this.#saved.set(id, saved),
+    );
     this.#streamLast = sources.baseSeq;
+  }
+
+  stop(): void {
+    this.#unsubscribe();
   }
 
   get elapsedS(): number {
@@ -38,7 +56,7 @@ export class Pictures {
   }
 
   async take(): Promise<Picture> {
-    const { nc, list, simulator, baseSeq, isCounted, notes } = this.#sources;
+    const { nc, list, simulator, baseSeq, check, notes } = this.#sources;
     const [stats, stream] = await Promise.all([
       simulator?.stats().catch(() => undefined),
       streamInfo(nc).catch(() => undefined),
@@ -61,10 +79,18 @@ export class Pictures {
       appended,
       appendedPerS: perS(appended, this.#before.appended),
       streamLast: this.#streamLast,
-      dbnodes: [...list.dbnodes().values()].sort((a, b) => a.id.localeCompare(b.id)),
+      dbnodes: [...list.dbnodes().values()]
+        .sort((a, b) => a.id.localeCompare(b.id))
+        .map((node) => {
+          const saved = Math.max(node.saved, this.#saved.get(node.id) ?? 0);
+          return { id: node.id, live: node.live, saved, received: Math.max(node.received, saved) };
+        }),
       workers,
       answers: this.#stats?.answers,
-      check: isCounted ? { ...this.check } : undefined,
+      check:
+        check === undefined
+          ? undefined
+          : { guilds: check.looks, lost: check.lost, duplicated: check.duplicated },
       notes,
     };
     this.#before = { at: now, dispatches, appended };

@@ -10,13 +10,14 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { ClusterList } from "../../cluster/list.js";
 import { GuildstreamError } from "../../core/errors.js";
+import { limits } from "../../core/limits.js";
 import { connectNats, type NatsConnection } from "../../nats/connect.js";
 import { streamInfo } from "../../nats/consumer.js";
 import { ensureStreams } from "../../nats/definitions.js";
 import { rssBytes } from "../processes.js";
 import { openDataFolder } from "./data-folder.js";
 import { guildsInLog, readCounted } from "./guild-states.js";
-import { ops } from "./limits.js";
+import { LiveCheck } from "./live-check.js";
 import { type Counted, judge, type Verdict } from "./oracle.js";
 import { Pictures } from "./pictures.js";
 import { Screen } from "./screen.js";
@@ -109,21 +110,25 @@ class Run {
 
   async run(): Promise<Summary> {
     await this.#boot();
+    const liveCheck = this.#isCounted
+      ? new LiveCheck(this.#nc!, this.#system.dbnodeIds[0]!, this.#simulator!, this.#baseline)
+      : undefined;
     const pictures = new Pictures({
       nc: this.#nc!,
       list: this.#list!,
       simulator: this.#simulator,
       baseSeq: this.#baseSeq,
-      isCounted: this.#isCounted,
+      check: liveCheck,
       notes: this.#screen.notes,
     });
     this.#screen.startLive(() => pictures.take());
     await this.#simulator?.setTraffic({ running: true });
-    const durationS = await this.#runTraffic();
+    liveCheck?.start();
+    const durationS = await this.#runTraffic().finally(() => liveCheck?.stop());
     pictures.phase = "draining";
     await this.#simulator?.setTraffic({ running: false });
     const open = await this.#orFailed(
-      settle({ ...this.#system, ...this.#sources() }, (still) => {
+      settle(this.#sources(), (still) => {
         pictures.phase = `draining: waiting for ${still[0] ?? "quiet"}`;
       }),
     );
@@ -131,6 +136,7 @@ class Run {
     const verdict = await this.#orFailed(this.#check());
     const summary = await this.#summarize(durationS, verdict);
     this.#screen.endLive();
+    pictures.stop();
     return { ...summary, problems: problemsOf(summary, open, verdict?.differences ?? []) };
   }
 
@@ -200,7 +206,7 @@ class Run {
       const served = new Set(workers.flatMap((worker) => (worker.status === "ready" ? worker.shards : [])));
       const isReady = this.#system.workerIds.every((id) => list.workers().get(id)?.status === "ready");
       if (shardCount !== undefined && isReady && served.size >= shardCount) return;
-      await new Promise((resolve) => setTimeout(resolve, ops.settlePollMs));
+      await new Promise((resolve) => setTimeout(resolve, limits.ops.settlePollMs));
     }
   }
 
@@ -291,10 +297,10 @@ class Run {
     let timer: NodeJS.Timeout | undefined;
     const tooLong = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const message = `not everything was ready after ${ops.bootTimeoutMs / 1_000} s`;
+        const message = `not everything was ready after ${limits.ops.bootTimeoutMs / 1_000} s`;
         const hint = `look into the logs in ${join(this.#dataDir, "logs")}`;
         reject(new GuildstreamError("ABORTED", message, { hint }));
-      }, ops.bootTimeoutMs);
+      }, limits.ops.bootTimeoutMs);
     });
     try {
       if (this.#options.stop.aborted) throw stoppedEarly;

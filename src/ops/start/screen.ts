@@ -3,9 +3,9 @@
  * few seconds elsewhere. Notes (a process died and was started again) stay in view for a while, and are lines elsewhere.
  */
 import { messageOf } from "../../core/errors.js";
+import { limits } from "../../core/limits.js";
 import { type Picture, renderFrame, renderLine } from "../view/frame.js";
 import { TerminalView } from "../view/terminal.js";
-import { ops } from "./limits.js";
 
 export class Screen {
   /** The last notes, for the view. */
@@ -25,7 +25,7 @@ export class Screen {
   note(text: string): void {
     const at = new Date().toTimeString().slice(0, 8);
     this.notes.push(`${at} ${text}`);
-    if (this.notes.length > ops.notesShown) this.notes.shift();
+    if (this.notes.length > limits.ops.notesShown) this.notes.shift();
     if (this.#view === undefined) this.#out.write(`${text}\n`);
   }
 
@@ -47,7 +47,10 @@ export class Screen {
         isTaking = false;
       }
     };
-    this.#timer = setInterval(() => void show(), isTerminal ? ops.viewIntervalMs : ops.plainLineIntervalMs);
+    this.#timer = setInterval(
+      () => void show(),
+      isTerminal ? limits.ops.viewIntervalMs : limits.ops.plainLineIntervalMs,
+    );
   }
 
   endLive(): void {

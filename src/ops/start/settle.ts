@@ -3,9 +3,9 @@
  * saved all that was appended. Bounded; what is still open at the end is said.
  */
 import type { ClusterList } from "../../cluster/list.js";
+import { limits } from "../../core/limits.js";
 import type { NatsConnection } from "../../nats/connect.js";
 import { streamInfo } from "../../nats/consumer.js";
-import { ops } from "./limits.js";
 import type { SimulatorClient } from "./simulator-client.js";
 
 export interface SettleSources {
@@ -22,7 +22,7 @@ export async function settle(
   sources: SettleSources,
   onProgress: (open: readonly string[]) => void,
 ): Promise<string[]> {
-  const deadlineAt = performance.now() + ops.settleTimeoutMs;
+  const deadlineAt = performance.now() + limits.ops.settleTimeoutMs;
   let quietSince = performance.now();
   let before = "";
   let saidAt = performance.now();
@@ -35,13 +35,13 @@ export async function settle(
     if (open.length > 0 || mark !== before) quietSince = now;
     before = mark;
     // Heartbeats say how it was up to a second ago: it must have looked settled for longer than that.
-    if (open.length === 0 && now - quietSince >= ops.settleQuietMs) return [];
+    if (open.length === 0 && now - quietSince >= limits.ops.settleQuietMs) return [];
     if (now > deadlineAt) return open.length > 0 ? open : ["the numbers keep changing"];
-    if (now - saidAt >= ops.viewIntervalMs) {
+    if (now - saidAt >= limits.ops.viewIntervalMs) {
       saidAt = now;
       onProgress(open);
     }
-    await new Promise((resolve) => setTimeout(resolve, ops.settlePollMs));
+    await new Promise((resolve) => setTimeout(resolve, limits.ops.settlePollMs));
   }
 }
 

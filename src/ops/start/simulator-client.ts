@@ -2,8 +2,8 @@
  * Owns talking to the simulator's control: ledger, statistics, traffic. Called by the supervisor and the benches.
  */
 import { GuildstreamError, messageOf } from "../../core/errors.js";
+import { limits } from "../../core/limits.js";
 import type { LedgerReport, StatsReport } from "../../simulator/index.js";
-import { ops } from "./limits.js";
 
 export class SimulatorClient {
   readonly #url: string;
@@ -44,7 +44,7 @@ export class SimulatorClient {
         method,
         headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(ops.simulatorRequestTimeoutMs),
+        signal: AbortSignal.timeout(limits.ops.simulatorRequestTimeoutMs),
       });
       const text = await response.text();
       if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200)}`);

@@ -6,8 +6,8 @@
  * the roles notice by their channels and the watchdog ends the server.
  */
 import { join } from "node:path";
+import { limits } from "../../core/limits.js";
 import { Child, type ChildSpec } from "./child.js";
-import { ops } from "./limits.js";
 import { NatsKeeper } from "./nats-keeper.js";
 import { SimulatorClient } from "./simulator-client.js";
 import { Watchdog } from "./watchdog.js";
@@ -93,7 +93,7 @@ export class System {
       args: [
         "simulator",
         ...["--guilds", world.guilds, "--rate", world.rate, "--seed", world.seed, "--shards", world.shards],
-        ...["--port", 0, "--max-concurrency", ops.simulatorMaxConcurrency, "--paused"],
+        ...["--port", 0, "--max-concurrency", limits.ops.simulatorMaxConcurrency, "--paused"],
       ],
       env: { DISCORD_TOKEN: undefined },
     });

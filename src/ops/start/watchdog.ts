@@ -5,12 +5,12 @@
  * a pipe from here; once that closes it waits until the roles it was told of are gone, then ends the server.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { ops } from "./limits.js";
+import { limits } from "../../core/limits.js";
 
 const script = `
 told=$(cat)
 tries=0
-while [ "$tries" -lt ${ops.watchdogPatienceS} ]; do
+while [ "$tries" -lt ${limits.ops.watchdogPatienceS} ]; do
   alive=; server=
   for entry in $told; do
     case $entry in

@@ -107,7 +107,7 @@ function answersText(answers: Picture["answers"]): string {
 function checkText(check: Picture["check"]): string {
   if (check === undefined) return "not counted here";
   if (check.guilds === 0) return "all guilds at the end";
-  return `lost ${whole(check.lost)}   handled twice ${whole(check.duplicated)}   in ${plural(check.guilds, "look")} at guilds; all at the end`;
+  return `lost ${whole(check.lost)}   handled twice ${whole(check.duplicated)}   in ${plural(check.guilds, "look")} at guilds, all at the end`;
 }
 
 /** Between two readings of moving numbers a node can seem ahead; that is no lag. */
