@@ -67,6 +67,8 @@ export const limits = {
   /** Tries to load a guild that no node has and the stream cannot rebuild, a second apart. */
   guildLoadAttemptsMax: 10,
   guildIdleMs: 60_000,
+  /** Kept at least so long after its last dispatch, however scarce memory is. */
+  guildEvictMinIdleMs: 2_000,
   evictIntervalMs: 1_000,
   memoryBudgetBytes: 1024 * MiB,
   /** Discord drops an interaction's token after 3 s without an answer; we stop a little earlier. */

@@ -41,7 +41,7 @@ export async function ensureStreams(nc: NatsConnection, options: { replicas?: nu
       "NATS_SERVER_TOO_OLD",
       `${replicas} replicas need nats-server 2.11; this is ${version}`,
       {
-        hint: "upgrade all servers, or run with --replicas 1",
+        hint: "upgrade all servers, or keep one replica",
       },
     );
   }

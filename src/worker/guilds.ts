@@ -111,8 +111,10 @@ export class Guilds {
     }
   }
 
+  /** A server that dies may lose what it has not flushed; what memory holds a little longer can be put back. */
   #mayLeave(guild: Guild): boolean {
-    return guild.isQuiet && !this.#saved.isDirty(guild.id);
+    const idleMs = this.#services.now() - guild.lastUsedAt;
+    return guild.isQuiet && !this.#saved.isDirty(guild.id) && idleMs >= limits.guildEvictMinIdleMs;
   }
 
   #forget(guild: Guild): void {
