@@ -40,27 +40,57 @@ export async function runCli(
   }
 }
 
+export interface RunningCli {
+  pid: number;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves once the text has come on stderr; rejects if the process ends before. */
+  said(text: RegExp): Promise<void>;
+  result: Promise<CliResult>;
+}
+
 function spawnCli(
   args: readonly string[],
   options: { env?: Record<string, string>; cwd?: string },
 ): Promise<CliResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cliPath, ...args], {
-      env: cleanEnv(options.env ?? {}),
-      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      stdio: ["ignore", "pipe", "pipe"],
-      timeout: timeoutMs,
-      killSignal: "SIGKILL",
-    });
-    let stdout = "";
-    let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      stderr += text;
-    });
+  return startCli(args, options).result;
+}
+
+/** For commands that run until they are told to stop. */
+export function startCli(
+  args: readonly string[],
+  options: { env?: Record<string, string>; cwd?: string } = {},
+): RunningCli {
+  const child = spawn(process.execPath, [cliPath, ...args], {
+    env: cleanEnv(options.env ?? {}),
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: timeoutMs,
+    killSignal: "SIGKILL",
+  });
+  let stdout = "";
+  let stderr = "";
+  const listeners = new Set<() => void>();
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+    for (const listener of listeners) listener();
+  });
+  const result = new Promise<CliResult>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code) => resolve({ code, stdout, stderr }));
   });
+  const said = (text: RegExp): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const listener = (): void => {
+        if (!text.test(stderr)) return;
+        listeners.delete(listener);
+        resolve();
+      };
+      listeners.add(listener);
+      listener();
+      void result.then(() => reject(new Error(`it ended without saying ${text}:\n${stderr}`)));
+    });
+  return { pid: child.pid!, kill: (signal) => void child.kill(signal), said, result };
 }
