@@ -14,7 +14,7 @@ import { limits } from "../../core/limits.js";
 import { connectNats, type NatsConnection } from "../../nats/connect.js";
 import { streamInfo } from "../../nats/consumer.js";
 import { ensureStreams } from "../../nats/definitions.js";
-import { rssBytes } from "../processes.js";
+import { collect } from "./collect.js";
 import { openDataFolder } from "./data-folder.js";
 import { guildsInLog, readCounted } from "./guild-states.js";
 import { LiveCheck } from "./live-check.js";
@@ -134,7 +134,15 @@ class Run {
     );
     pictures.phase = "checking";
     const verdict = await this.#orFailed(this.#check());
-    const summary = await this.#summarize(durationS, verdict);
+    const summary = await collect({
+      ...this.#sources(),
+      system: this.#system,
+      verdict,
+      durationS,
+      baseSeq: this.#baseSeq,
+      bot: this.#options.botName,
+      version: this.#options.version,
+    });
     this.#screen.endLive();
     pictures.stop();
     return { ...summary, problems: problemsOf(summary, open, verdict?.differences ?? []) };
@@ -239,54 +247,6 @@ class Run {
     const { lastSeq } = await streamInfo(nc);
     const states = await readCounted(nc, this.#system.dbnodeIds[0]!, guildIds, lastSeq);
     return judge(ledger, this.#baseline, states);
-  }
-
-  async #summarize(durationS: number, verdict: Verdict | undefined): Promise<Omit<Summary, "problems">> {
-    const nc = this.#nc!;
-    const list = this.#list!;
-    const stats = await this.#simulator?.stats();
-    const nodes = this.#system.dbnodeIds.map((id) => [id, list.dbnodes().get(id)] as const);
-    const workers = [...list.workers().values()];
-    const sum = (of: (worker: (typeof workers)[number]) => number): number =>
-      workers.reduce((total, worker) => total + of(worker), 0);
-    const rss: Record<string, number> = { supervisor: process.memoryUsage.rss() };
-    for (const [name, pid] of Object.entries(this.#system.pids)) {
-      const bytes = await rssBytes(pid);
-      if (bytes !== undefined) rss[name] = bytes;
-    }
-    const answers = stats?.answers;
-    return {
-      dispatches: verdict?.dispatches ?? null,
-      handled: verdict?.handled ?? null,
-      lost: verdict?.lost ?? null,
-      duplicated: verdict?.duplicated ?? null,
-      appended: (await streamInfo(nc)).lastSeq - this.#baseSeq,
-      savedPerNode: Object.fromEntries(nodes.map(([id, node]) => [id, node?.saved ?? 0])),
-      checksums: Object.fromEntries(nodes.map(([id, node]) => [id, node?.checksum ?? ""])),
-      answers:
-        answers === undefined
-          ? null
-          : {
-              sent: answers.sent,
-              late: answers.late,
-              never: answers.never,
-              p50Ms: answers.p50Ms,
-              p99Ms: answers.p99Ms,
-            },
-      identifies: stats?.identifies ?? sum((worker) => worker.identifies),
-      resumes: stats?.resumes ?? sum((worker) => worker.resumes),
-      handlerErrors: sum((worker) => worker.handlerErrors),
-      restarts: this.#system.restarts,
-      rssBytes: rss,
-      durationS: Math.round(durationS * 10) / 10,
-      guilds: stats?.guilds ?? null,
-      ratePerSecond: stats?.ratePerSecond ?? null,
-      shards: list.topology()?.shardCount ?? null,
-      seed: stats?.seed ?? null,
-      bot: this.#options.botName,
-      natsServerVersion: nc.info!.version,
-      version: this.#options.version,
-    };
   }
 
   #orFailed<T>(work: Promise<T>): Promise<T> {
