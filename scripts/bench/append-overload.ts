@@ -1,7 +1,7 @@
 /**
- * The worker's own guilds under more dispatches than the log can take one by one: as many as two shards' rings hold
- * are underway at any time, so mutations coalesce. A mutation counts once both database nodes have saved it; its
- * latency is from dispatch to completion.
+ * The worker's own guilds under more dispatches than the log can take one by one: two shards' rings are kept full, as
+ * after an outage of the log or a RESUME that replays minutes, so mutations coalesce. A mutation counts once both
+ * database nodes have saved it; its latency is from dispatch to completion.
  *
  * The gateway is left out on purpose: on a small machine the simulator would be the bottleneck, not the log.
  */
@@ -19,11 +19,6 @@ import { guildIdAt, quantile, round, SavedWatch, silent, withStage } from "./sta
 
 const shards = 2;
 const session = "0123456789abcdef0123456789abcdef";
-/**
- * Dispatches given before the event loop hears the log's answers. Behind, a shard's socket always has more, and the
- * loop reads up to 32 times 64 KiB of it in one go: some 2,000 dispatches.
- */
-const burst = 2_048 * shards;
 /** How uneven guilds are, as in the simulator: a tenth of them get two fifths of the dispatches. */
 const skew = 2.5;
 /** Knuth's multiplicative hash: the n-th dispatch goes to the same guild in every run. */
@@ -100,7 +95,7 @@ class Load {
     return new Promise((resolve) => {
       const fill = (): void => {
         if (performance.now() < until) {
-          for (let n = 0; n < burst && this.#underway < capacity; n += 1) this.#give();
+          while (this.#underway < capacity) this.#give();
         } else if (this.#underway === 0) {
           resolve();
           return;

@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { GuildLog } from "../../src/nats/guild-log.js";
+import { cpuMicros } from "../../src/ops/processes.js";
 import { type Cost, FencedGuilds, publishPlainly } from "./append-clients.js";
 import { runOverloaded } from "./append-overload.js";
 import { type BenchContext, round, SavedWatch, withStage } from "./stage.js";
@@ -39,6 +40,7 @@ export async function run({ quick, log }: BenchContext): Promise<object> {
     durablePerSecond: Math.round(durable.perSecond),
     durableToPlainRatio: round(durable.perSecond / plainPerSecond),
     durableCatchUpMs: Math.round(durable.catchUpMs),
+    durableCpuMicros: durable.cpuMicros,
     overload: {
       ...overload,
       toPlainRatio: round(overload.mutationsPerSecond / plainPerSecond),
@@ -74,22 +76,44 @@ async function logAlone(
   });
 }
 
+interface Durable {
+  perSecond: number;
+  catchUpMs: number;
+  /** By process, for each mutation. */
+  cpuMicros: { client: number; nats: number; eachNode: number };
+}
+
 /** Counts a mutation once both nodes have announced it saved; the catching up afterwards is part of the time. */
-async function wholePath(ms: number): Promise<{ perSecond: number; catchUpMs: number }> {
+async function wholePath(ms: number): Promise<Durable> {
   return withStage(async (stage) => {
-    await stage.dbnodes();
+    const nodes = await stage.dbnodes();
     const saved = new SavedWatch(await stage.connect("bench saved"), 2);
     const guildLog = new GuildLog(await stage.connect("bench appends"), "bench.path");
     const fencedGuilds = new FencedGuilds(guildLog, guilds);
     await fencedGuilds.appendFor(500);
     await saved.reached(guildLog.lastSeq);
+    const cpu = async (): Promise<{ nats: number; nodes: number }> => {
+      const each = await Promise.all(nodes.map((node) => node.cpuMicros()));
+      const nats = (await cpuMicros(stage.server.pid)) ?? Number.NaN;
+      return { nats, nodes: each.reduce((sum, micros) => sum + micros, 0) };
+    };
+    const before = await cpu();
     const startedAt = performance.now();
     const appended = await fencedGuilds.appendFor(ms);
     const appendedAt = performance.now();
     await saved.reached(guildLog.lastSeq);
     const savedAt = performance.now();
+    const after = await cpu();
     guildLog.close();
-    return { perSecond: (appended.count * 1_000) / (savedAt - startedAt), catchUpMs: savedAt - appendedAt };
+    return {
+      perSecond: (appended.count * 1_000) / (savedAt - startedAt),
+      catchUpMs: savedAt - appendedAt,
+      cpuMicros: {
+        client: cpuEach(appended),
+        nats: round((after.nats - before.nats) / appended.count, 1),
+        eachNode: round((after.nodes - before.nodes) / appended.count / nodes.length, 1),
+      },
+    };
   });
 }
 
