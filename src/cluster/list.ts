@@ -3,7 +3,8 @@
  *
  * Invariants:
  * - The list places work; it never proves ownership: the log's fence does.
- * - A member is live while its heartbeats come, timed by the observer's own clock since the last one it saw.
+ * - A member is live while its heartbeats come, timed by the observer's own clock since the last one it saw. Time in
+ *   which nothing at all came, not even our own heartbeat, tells of the list-server and kills nobody.
  * - An entry that fails its schema is ignored.
  * - A member id is held by one incarnation; a second one is refused by name while the first beats.
  *
@@ -45,6 +46,7 @@ export class ClusterList {
   readonly #observed = new Map<string, Observed>();
   readonly #listeners = new Set<(key: string) => void>();
   #stopWatch: () => void = () => {};
+  #lastNewsAt = performance.now();
   #heartbeat: { timer: NodeJS.Timeout; beat: () => Promise<void>; key: string } | undefined;
 
   private constructor(bucket: Bucket, log: Logger) {
@@ -151,6 +153,11 @@ export class ClusterList {
 
   #observe(entry: BucketEntry): void {
     const before = this.#observed.get(entry.key);
+    const gapMs = performance.now() - this.#lastNewsAt;
+    if (this.#heartbeat !== undefined && gapMs > limits.listSilenceMs) {
+      for (const observed of this.#observed.values()) observed.seenAt += gapMs;
+    }
+    this.#lastNewsAt = performance.now();
     this.#observed.set(entry.key, { entry, seenAt: performance.now(), beats: (before?.beats ?? 0) + 1 });
     for (const listener of this.#listeners) listener(entry.key);
   }
@@ -170,7 +177,9 @@ export class ClusterList {
     if (observed?.entry.value === undefined) return undefined;
     const parsed = schema.safeParse(observed.entry.value);
     if (!parsed.success) return undefined;
-    const live = performance.now() - observed.seenAt < limits.memberDeadMs;
+    // Whoever beats itself sees at least that: when it does not, the picture stands still, and so does the clock.
+    const now = this.#heartbeat === undefined ? performance.now() : this.#lastNewsAt;
+    const live = now - observed.seenAt < limits.memberDeadMs;
     return { ...parsed.data, revision: observed.entry.revision, live };
   }
 }

@@ -114,6 +114,8 @@ export const limits = {
   // The list-server.
   heartbeatIntervalMs: 1_000,
   memberDeadMs: 8_000,
+  /** Nothing from the list-server for so long, not even our own heartbeat: it is away, and tells of no member. */
+  listSilenceMs: 2_500,
   claimIntervalMs: 1_000,
 
   // `guildstream start` and the operator's views.

@@ -13,6 +13,7 @@ import type { GatewayDispatchPayload } from "discord-api-types/v10";
 import type { ClusterList } from "../cluster/list.js";
 import type { Logger } from "../core/bot.js";
 import { messageOf, never } from "../core/errors.js";
+import type { Cursor } from "../core/event.js";
 import { limits } from "../core/limits.js";
 import type { SessionEntry } from "../core/members.js";
 import { DispatchRing, type RingEntry } from "../core/ring.js";
@@ -74,6 +75,10 @@ export class ShardRunner {
   #writing = false;
   #processing = false;
   #abandoned = false;
+  /** The session of now; what still completes of an older one no longer moves the checkpoint. */
+  #session: string | undefined;
+  /** Where the session began: READY. */
+  #begun: Cursor | undefined;
   /** Of the session before, too: its last dispatches may still be on their way to completion. */
   readonly #resumeUrls = new Map<string, string>();
 
@@ -85,6 +90,7 @@ export class ShardRunner {
     const usable = stored?.shardCount === shardCount ? stored : undefined;
     this.#checkpointed = usable;
     if (usable !== undefined) this.#resumeUrls.set(usable.sessionId, usable.resumeUrl);
+    this.#session = usable?.sessionId;
     const start = usable === undefined ? undefined : { session: usable.sessionId, s: usable.s };
     this.#ring = new DispatchRing(limits.ringSlots, start);
     this.#gateway = new Shard({
@@ -111,7 +117,7 @@ export class ShardRunner {
   }
 
   get isConnected(): boolean {
-    return this.#gateway.state === "ready";
+    return this.#gateway.state === "ready" && this.#checkpointed?.sessionId === this.#session;
   }
 
   connect(): void {
@@ -145,12 +151,14 @@ export class ShardRunner {
 
   /** Writes how far everything is durable, when that has moved. */
   async checkpoint(): Promise<void> {
-    const watermark = this.#ring.watermark;
+    const completed = this.#ring.watermark;
+    // A new session is worth storing before anything of it has completed: without it nobody could RESUME.
+    const watermark = completed?.session === this.#session ? completed : this.#begun;
     if (this.#writing || watermark === undefined) return;
     const resumeUrl = this.#resumeUrls.get(watermark.session);
     if (resumeUrl === undefined) return;
     const before = this.#checkpointed;
-    if (before?.sessionId === watermark.session && before.s === watermark.s) return;
+    if (before?.sessionId === watermark.session && before.s >= watermark.s) return;
     const { list, shard, shardCount, log } = this.#options;
     const entry = { sessionId: watermark.session, resumeUrl, s: watermark.s, shardCount, at: Date.now() };
     const key = clusterKeys.session(shard);
@@ -194,6 +202,9 @@ export class ShardRunner {
     switch (event.kind) {
       case "ready":
         this.#resumeUrls.set(event.session.sessionId, event.session.resumeUrl);
+        this.#session = event.session.sessionId;
+        this.#begun = { session: event.session.sessionId, s: event.session.s };
+        void this.checkpoint();
         log.info({ event: "shard_identified", shard }, "shard ready with a new session");
         return;
       case "resumed":
