@@ -24,6 +24,8 @@ export class Loader {
   readonly #dbnodes: DbnodeWatch;
   readonly #log: Logger;
   readonly #queue: (() => void)[] = [];
+  /** Guilds that the log may know. Undefined: any may. */
+  #known: Set<string> | undefined;
   #running = 0;
 
   constructor(nc: NatsConnection, guildLog: GuildLog, dbnodes: DbnodeWatch, log: Logger) {
@@ -33,8 +35,20 @@ export class Loader {
     this.#log = log;
   }
 
+  /**
+   * Learns which guilds the log knows, so that the others open at once: a new cluster boots without a question a guild.
+   * A guild that another worker creates later is no danger: our first append expects an empty subject and is fenced.
+   */
+  async learn(): Promise<void> {
+    this.#known = await this.#guildLog.guildIds();
+  }
+
   /** The guild's document at the end of its subject; revision 0 when the log does not know the guild. */
   async load(guildId: string, subject: string): Promise<GuildDocument> {
+    if (this.#known?.has(guildId) === false) {
+      this.#known.add(guildId);
+      return emptyDocument();
+    }
     if (this.#running >= limits.guildLoadsInFlightMax) await new Promise<void>((go) => this.#queue.push(go));
     this.#running += 1;
     try {

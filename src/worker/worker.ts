@@ -131,7 +131,9 @@ class Worker implements RunningWorker {
     this.#streamCreated = (await this.#guildLog.streamEnd()).created;
     const dbnodes = new DbnodeWatch(nc, list, (watermark) => this.#saved.advance(watermark));
     this.#dbnodes = dbnodes;
-    this.#guilds = this.#makeGuilds(new Loader(nc, this.#guildLog, dbnodes, log));
+    const loader = new Loader(nc, this.#guildLog, dbnodes, log);
+    await loader.learn();
+    this.#guilds = this.#makeGuilds(loader);
     const gatewayBot = () => this.#rest.gatewayBot();
     const budget = new IdentifyBudget(list, async () => (await gatewayBot()).session_start_limit, log);
     this.#claims = new ShardClaims({
