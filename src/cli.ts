@@ -39,12 +39,14 @@ with_(
 
 with_(program.command("worker").description("run one worker: Discord's gateway, the bot, the guild log"), [
   flag.nats,
+  flag.data,
   flag.discordApi,
   flag.tokenFile,
   flag.bot,
   flag.id,
   flag.shards,
   flag.memoryMb,
+  flag.temporary,
 ])
   .addHelpText("after", tokenHelp)
   .action((options: CommonOptions) =>

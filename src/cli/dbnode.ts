@@ -3,8 +3,9 @@ import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ClusterList } from "../cluster/list.js";
+import type { GuildstreamError } from "../core/errors.js";
 import { limits } from "../core/limits.js";
-import type { DbnodeEntry } from "../core/members.js";
+import { type DbnodeEntry, type MemberStatus, nextStatus } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
 import { runDbnode } from "../dbnode/dbnode.js";
 import { ensureStreams } from "../nats/definitions.js";
@@ -23,11 +24,11 @@ export async function bootDbnode(options: CommonOptions, boot: Boot): Promise<Ro
     const list = await ClusterList.open(nc, boot.log);
     // Until it has what the log held at its start, others should not ask it nor wait for it.
     const target = node.status().streamLast;
-    let status: DbnodeEntry["status"] = "booting";
+    let status: MemberStatus = "booting";
     const incarnation = `${Date.now().toString(36)}${randomBytes(4).toString("hex")}`;
     const entry = (): DbnodeEntry => {
       const own = node.status();
-      if (status === "booting" && own.saved >= target) status = "ready";
+      if (status === "booting" && own.saved >= target) status = nextStatus(status, "ready");
       return {
         id,
         incarnation,
@@ -43,7 +44,7 @@ export async function bootDbnode(options: CommonOptions, boot: Boot): Promise<Ro
     const stop = async (): Promise<void> => {
       // With a supervisor the workers go first; without it they still need somebody to save what they hold.
       if (boot.stop.reason === supervisorGone) await workersGone(list);
-      status = "draining";
+      status = nextStatus(status, "draining");
       await list.beat();
       await node.stop();
       await list.leave();
@@ -51,15 +52,21 @@ export async function bootDbnode(options: CommonOptions, boot: Boot): Promise<Ro
       await nc.close();
       boot.log.info({ event: "dbnode_stopped", saved: node.status().saved }, "drained");
     };
+    let onTaken: (error: GuildstreamError) => void = () => {};
+    const idTaken = new Promise<never>((_, reject) => {
+      onTaken = reject;
+    });
+    const failed = Promise.race([node.failed, idTaken]);
+    failed.catch(() => {}); // Heard by whoever runs the role.
     try {
-      await list.announce(clusterKeys.dbnode(id), entry);
-      await Promise.race([caughtUp(() => node.status().saved >= target), node.failed, aborted(boot.stop)]);
+      await list.announce(clusterKeys.dbnode(id), entry, onTaken);
+      await Promise.race([caughtUp(() => node.status().saved >= target), failed, aborted(boot.stop)]);
       await list.beat();
     } catch (error) {
       await stop();
       throw error;
     }
-    return { stop, failed: node.failed };
+    return { stop, failed };
   } catch (error) {
     await nc.close();
     throw error;

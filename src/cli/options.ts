@@ -20,6 +20,7 @@ export interface CommonOptions {
   id?: string;
   shards: number | "auto";
   memoryMb: number;
+  temporary: boolean;
   logLevel: LogLevel;
   json: boolean;
 }
@@ -88,6 +89,10 @@ export const options = {
       .env("GUILDSTREAM_MEMORY_MB")
       .default(limits.memoryBudgetBytes / MiB)
       .argParser(wholeNumber(16, 1_048_576)),
+  temporary: () =>
+    new Option("--temporary", "when stopped, keep the shards reserved for this worker's return for a minute")
+      .env("GUILDSTREAM_TEMPORARY")
+      .default(false),
   logLevel: () =>
     new Option("--log-level <level>", "how much is logged, to stderr")
       .env("GUILDSTREAM_LOG_LEVEL")

@@ -1,4 +1,5 @@
 /** Owns wiring a worker: connect, run, drain. Resolves once it is ready; a failed boot leaves nothing running. */
+import { join } from "node:path";
 import { loadBot } from "../bots/load.js";
 import { ensureStreams } from "../nats/definitions.js";
 import { missingToken, runWorker } from "../worker/worker.js";
@@ -27,10 +28,14 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
       memoryBytes: options.memoryMb * MiB,
       version,
       log: boot.log,
+      listCacheFile: join(options.data, id, "list.json"),
     });
     const stop = async (): Promise<void> => {
-      await worker.stop();
-      await nc.close();
+      try {
+        await worker.stop({ temporary: options.temporary });
+      } finally {
+        await nc.close();
+      }
     };
     try {
       await Promise.race([worker.ready, worker.failed, aborted(boot.stop)]);

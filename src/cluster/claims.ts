@@ -1,17 +1,19 @@
 /**
- * Owns which shards this worker holds: claims free ones up to the fair share, gives up what is above it.
+ * Owns which shards this worker holds: claims free ones up to its share, gives up what is above it. What it should do
+ * is decided in core/placement.ts; here it is done, by compare-and-set on `shard.<n>`.
  *
  * Invariants:
- * - A claim is a compare-and-set on `shard.<n>`; two workers cannot both win it. It is still only placement: a worker
- *   that lost its claim without noticing is stopped by the log's fence.
- * - A shard is taken from a worker only when that worker is gone, by the observer's clock, or is an earlier
- *   incarnation of this very worker.
+ * - Two workers cannot both win a claim. It is still only placement: a worker that lost its claim without noticing is
+ *   stopped by the log's fence.
+ * - A claim is given up only after its shard is closed and checkpointed.
+ * - A claim that another took without our giving it up means that we were taken for dead: `onRobbed`, once.
  *
- * If the process dies holding shards, the others see its heartbeats end and claim them.
+ * If the process dies holding shards, the others see its heartbeats end and claim them. Called by the worker.
  */
 import type { Logger } from "../core/bot.js";
 import { messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
+import { type PlacedShard, type PlacedWorker, place } from "../core/placement.js";
 import { clusterKeys } from "../core/subjects.js";
 import type { ClusterList } from "./list.js";
 
@@ -20,98 +22,217 @@ export interface ClaimsOptions {
   incarnation: string;
   list: ClusterList;
   log: Logger;
-  /** The shard is ours: open it. */
-  onClaimed(shard: number): void;
+  /** The shard is ours: open it. `from`: the worker that held it before and died with it, if one did. */
+  onClaimed(shard: number, from: string | undefined): void;
+  /** Which of the held shards may go now, the best first. */
+  mayRelease(): number[];
   /** The shard is to go to another worker: close it resumably, checkpoint it; the claim is given up afterwards. */
   onRelease(shard: number): Promise<void>;
-  /** The claim is another's already: close it at once. */
-  onLost(shard: number): void;
+  /** Another worker has a claim of ours. */
+  onRobbed(shard: number): void;
 }
 
 export class ShardClaims {
-  readonly held = new Set<number>();
   readonly #options: ClaimsOptions;
+  /** Held shards, with the revision of our claim. */
+  readonly #held = new Map<number, number>();
+  readonly #stops: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
-  #turning = false;
+  #debounce: NodeJS.Timeout | undefined;
+  #turning: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
   }
 
+  get held(): number[] {
+    return [...this.#held.keys()].sort((a, b) => a - b);
+  }
+
   start(): void {
-    this.#timer = setInterval(() => void this.#turn(), limits.claimIntervalMs);
-    void this.#turn();
+    const { list } = this.#options;
+    this.#stops.push(
+      list.onChange((key, news) => {
+        if (news === "change" && /^(shard|worker)\.|^topology$/.test(key)) this.#soon();
+      }),
+      list.onRebuilt(() => void this.#reclaim()),
+    );
+    this.#timer = setInterval(() => this.#turn(), limits.claimIntervalMs);
+    this.#turn();
   }
 
-  stop(): void {
+  /** Claims and gives up nothing more by itself; what is held stays so. Resolves when a turn that was underway is over. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const stop of this.#stops) stop();
     clearInterval(this.#timer);
-    this.#timer = undefined;
+    clearTimeout(this.#debounce);
+    await this.#turning;
   }
 
-  /** Whether the list still says that the shard is ours. */
+  /** Whether the list says that the shard is ours, as far as the picture goes. */
   isOurs(shard: number): boolean {
     return this.#options.list.shard(shard)?.incarnation === this.#options.incarnation;
   }
 
-  /** Gives a shard back so that anyone may claim it: after it was closed and checkpointed. */
-  async giveUp(shard: number): Promise<void> {
-    this.held.delete(shard);
-    if (!this.isOurs(shard)) return;
-    const key = clusterKeys.shard(shard);
-    const free = { owner: "", incarnation: "", at: Date.now() };
-    await this.#options.list.bucket.compareAndSet(key, free, this.#options.list.revisionOf(key));
+  /**
+   * Gives a shard back so that anyone may claim it: after it was closed and checkpointed. False when the list-server
+   * could not be told; the others take it once this worker is gone.
+   */
+  async giveUp(shard: number): Promise<boolean> {
+    const { list, log } = this.#options;
+    const deadlineAt = performance.now() + limits.handOverTimeoutMs;
+    while (performance.now() < deadlineAt) {
+      const revision = this.#held.get(shard);
+      if (revision === undefined) return true;
+      try {
+        await list.compareAndSet(
+          clusterKeys.shard(shard),
+          { owner: "", incarnation: "", at: Date.now() },
+          revision,
+        );
+        this.#held.delete(shard);
+        return true;
+      } catch (error) {
+        log.warn(
+          { event: "give_up_failed", shard, error: messageOf(error) },
+          "the list-server does not answer",
+        );
+        await new Promise((resolve) => setTimeout(resolve, limits.listRetryMs));
+      }
+    }
+    return false;
   }
 
-  async #turn(): Promise<void> {
-    if (this.#turning) return;
-    this.#turning = true;
-    try {
-      await this.#balance();
-    } catch (error) {
-      this.#options.log.warn({ event: "claims_failed", error: messageOf(error) }, "cannot claim shards now");
-    } finally {
-      this.#turning = false;
+  /** Asks the list-server itself, not the picture: after this process stood still. */
+  async verify(): Promise<void> {
+    for (const shard of this.held) {
+      const entry = await this.#options.list.get(clusterKeys.shard(shard));
+      const holder = entry?.value as { incarnation?: string } | undefined;
+      if (holder?.incarnation === undefined || holder.incarnation === this.#options.incarnation) continue;
+      this.#robbed(shard);
+      return;
     }
+  }
+
+  #soon(): void {
+    this.#debounce ??= setTimeout(() => {
+      this.#debounce = undefined;
+      this.#turn();
+    }, limits.claimDebounceMs);
+  }
+
+  #turn(): void {
+    if (this.#stopped) return;
+    if (this.#turning !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#turning = this.#balance()
+      .catch((error: unknown) => {
+        this.#options.log.warn(
+          { event: "claims_failed", error: messageOf(error) },
+          "cannot claim shards now",
+        );
+      })
+      .finally(() => {
+        this.#turning = undefined;
+        if (!this.#again) return;
+        this.#again = false;
+        this.#soon();
+      });
   }
 
   async #balance(): Promise<void> {
-    const { list, id, incarnation, onClaimed, onRelease, onLost } = this.#options;
+    const { list, id, incarnation, mayRelease, onRelease } = this.#options;
     const topology = list.topology();
     if (topology === undefined) return;
+    const { shards, workers } = this.#picture(topology.shardCount);
+    const placement = place({
+      self: { id, incarnation },
+      shardCount: topology.shardCount,
+      shards,
+      workers,
+      held: this.#held,
+    });
+    const [lost] = placement.lost;
+    if (lost !== undefined) {
+      this.#robbed(lost);
+      return;
+    }
+    for (const shard of placement.claim) {
+      if (this.#stopped) return;
+      await this.#claim(shard, shards.get(shard), workers);
+    }
+    if (placement.surplus === 0 || this.#stopped) return;
+    const shard = mayRelease()[0];
+    if (shard === undefined) return;
+    await onRelease(shard);
+    await this.giveUp(shard);
+  }
+
+  async #claim(
+    shard: number,
+    before: PlacedShard | undefined,
+    workers: ReadonlyMap<string, PlacedWorker>,
+  ): Promise<void> {
+    const { list, id, incarnation, onClaimed } = this.#options;
+    const key = clusterKeys.shard(shard);
+    const claim = { owner: id, incarnation, at: Date.now() };
+    const revision = await list.compareAndSet(key, claim, list.revisionOf(key));
+    if (revision === undefined) return;
+    this.#held.set(shard, revision);
+    // Whatever the owner before us wrote of its session came before our claim: have it, then open.
+    await list.caughtUp(revision);
+    if (this.#stopped || !this.#held.has(shard)) return;
+    const owner = before === undefined || before.owner === "" ? undefined : before.owner;
+    onClaimed(
+      shard,
+      owner !== id && owner !== undefined && workers.get(owner)?.live !== true ? owner : undefined,
+    );
+  }
+
+  /** The list-server was made anew: our claims are not in it. Who was faster there is told by the next turn. */
+  async #reclaim(): Promise<void> {
+    const { list, id, incarnation, log } = this.#options;
     for (const shard of this.held) {
-      const entry = list.shard(shard);
-      if (entry === undefined || entry.incarnation === incarnation) continue;
-      this.held.delete(shard);
-      onLost(shard);
-    }
-    const workers = list.workers();
-    const sharing = [...workers.values()].filter((worker) => worker.live && takesShards(worker.status));
-    if (!sharing.some((worker) => worker.id === id)) return;
-    const share = Math.ceil(topology.shardCount / sharing.length);
-    for (let shard = 0; shard < topology.shardCount && this.#timer !== undefined; shard += 1) {
-      if (this.held.size >= share) break;
-      const entry = list.shard(shard);
-      if (entry !== undefined && entry.owner !== "" && entry.owner !== id) {
-        const owner = workers.get(entry.owner);
-        if (owner?.live && owner.incarnation === entry.incarnation) continue;
-        // Its entry may be late in our picture: only silence since the claim was seen counts as death.
-        if (owner === undefined && entry.live) continue;
-      }
-      if (entry?.incarnation === incarnation && this.held.has(shard)) continue;
+      this.#held.set(shard, 0);
       const claim = { owner: id, incarnation, at: Date.now() };
-      const key = clusterKeys.shard(shard);
-      if ((await list.bucket.compareAndSet(key, claim, list.revisionOf(key))) === undefined) continue;
-      this.held.add(shard);
-      onClaimed(shard);
-    }
-    if (this.held.size > share && this.#timer !== undefined) {
-      const shard = Math.max(...this.held);
-      await onRelease(shard);
-      await this.giveUp(shard);
+      try {
+        const revision = await list.compareAndSet(clusterKeys.shard(shard), claim, 0);
+        if (revision !== undefined && this.#held.has(shard)) this.#held.set(shard, revision);
+      } catch (error) {
+        log.warn(
+          { event: "claim_failed", shard, error: messageOf(error) },
+          "the list-server does not answer",
+        );
+      }
     }
   }
-}
 
-function takesShards(status: string): boolean {
-  return status === "booting" || status === "ready";
+  #robbed(shard: number): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#options.onRobbed(shard);
+  }
+
+  #picture(shardCount: number): { shards: Map<number, PlacedShard>; workers: Map<string, PlacedWorker> } {
+    const { list } = this.#options;
+    const shards = new Map<number, PlacedShard>();
+    for (let shard = 0; shard < shardCount; shard += 1) {
+      const entry = list.shard(shard);
+      if (entry === undefined) continue;
+      const { owner, incarnation, revision, live } = entry;
+      shards.set(shard, { owner, incarnation, revision, recent: live });
+    }
+    const workers = new Map<string, PlacedWorker>();
+    for (const worker of list.workers().values()) {
+      const { id, incarnation, status, live, silentMs } = worker;
+      const reserved = status === "offline-temporary" && silentMs < limits.temporaryReserveMs;
+      workers.set(id, { id, incarnation, status, live, reserved });
+    }
+    return { shards, workers };
+  }
 }

@@ -44,7 +44,7 @@ export class IdentifyBudget {
         continue;
       }
       const key = clusterKeys.identify(shardId % Math.max(1, limit.max_concurrency));
-      const entry = await this.#list.bucket.get(key);
+      const entry = await this.#list.get(key);
       const takenAt = Number((entry?.value as { at?: number } | undefined)?.at ?? 0);
       const waitMs = takenAt + bucketIntervalMs - Date.now();
       if (waitMs > 0 && waitMs <= bucketIntervalMs) {
@@ -52,7 +52,7 @@ export class IdentifyBudget {
         continue;
       }
       const taken = { at: Date.now(), shard: shardId };
-      if ((await this.#list.bucket.compareAndSet(key, taken, entry?.revision ?? 0)) === undefined) continue;
+      if ((await this.#list.compareAndSet(key, taken, entry?.revision ?? 0)) === undefined) continue;
       limit.remaining -= 1;
       return;
     }

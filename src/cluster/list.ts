@@ -1,14 +1,16 @@
 /**
- * Owns this process' picture of the list-server and its own entry in it (design: "the list-server").
+ * Owns this process' picture of the list-server (design: "the list-server"; membership.md draws it).
  *
  * Invariants:
  * - The list places work; it never proves ownership: the log's fence does.
  * - A member is live while its heartbeats come, timed by the observer's own clock since the last one it saw. Time in
  *   which nothing at all came, not even our own heartbeat, tells of the list-server and kills nobody.
  * - An entry that fails its schema is ignored.
- * - A member id is held by one incarnation; a second one is refused by name while the first beats.
+ * - The picture outlives the list-server. When the bucket is gone it is made anew (by whoever may), every member writes
+ *   its own part again, and until then the others' parts are remembered with revision 0: good for placing, of no use
+ *   for a compare-and-set.
  *
- * Called by the roles (announce), the claims and the operator's views.
+ * Called by the roles (through membership.ts), the claims and the operator's views.
  */
 import type { z } from "zod";
 import type { Logger } from "../core/bot.js";
@@ -29,48 +31,99 @@ import {
 import { clusterKeys } from "../core/subjects.js";
 import { Bucket, type BucketEntry } from "../nats/bucket.js";
 import type { NatsConnection } from "../nats/connect.js";
+import { ensureBucket } from "../nats/definitions.js";
+import { ListCache } from "./list-cache.js";
+import { Membership, type OwnEntry } from "./membership.js";
 
 /** An entry, its revision for compare-and-set, and whether its member's heartbeats still come. */
-export type Listed<T> = T & { revision: number; live: boolean };
+export type Listed<T> = T & { revision: number; live: boolean; silentMs: number };
+
+export interface ListOptions {
+  /** Where the last picture is kept on disk, for a boot at which the list-server does not answer. */
+  cacheFile?: string;
+  memberDeadMs?: number;
+  memberForgetMs?: number;
+}
+
+/** A heartbeat that says nothing new of its member's place, or a change that placing depends on. */
+export type ListNews = "beat" | "change";
 
 interface Observed {
   entry: BucketEntry;
+  /** The entry as its schema made it, once somebody has asked; null when it is not valid. */
+  parsed?: unknown;
   /** The observer's clock when the entry last changed. */
   seenAt: number;
   beats: number;
 }
 
 export class ClusterList {
-  readonly bucket: Bucket;
+  readonly #nc: NatsConnection;
   readonly #log: Logger;
+  readonly #cache: ListCache | undefined;
+  readonly #memberDeadMs: number;
+  readonly #memberForgetMs: number;
   readonly #observed = new Map<string, Observed>();
-  readonly #listeners = new Set<(key: string) => void>();
+  readonly #listeners = new Set<(key: string, news: ListNews) => void>();
+  readonly #onRebuilt = new Set<() => void>();
+  #bucket: Bucket | undefined;
   #stopWatch: () => void = () => {};
+  #lastRevision = 0;
   #lastNewsAt = performance.now();
-  #heartbeat: { timer: NodeJS.Timeout; beat: () => Promise<void>; key: string } | undefined;
+  #opening: Promise<void> | undefined;
+  #checking = false;
+  #timer: NodeJS.Timeout | undefined;
+  #membership: Membership | undefined;
+  #stopped = false;
 
-  private constructor(bucket: Bucket, log: Logger) {
-    this.bucket = bucket;
+  private constructor(nc: NatsConnection, log: Logger, options: ListOptions) {
+    this.#nc = nc;
     this.#log = log;
+    this.#cache = options.cacheFile === undefined ? undefined : new ListCache(options.cacheFile, log);
+    this.#memberDeadMs = options.memberDeadMs ?? limits.memberDeadMs;
+    this.#memberForgetMs = options.memberForgetMs ?? limits.memberForgetMs;
   }
 
-  /** Opens the bucket and holds a picture of it that follows every change. */
-  static async open(nc: NatsConnection, log: Logger): Promise<ClusterList> {
-    const list = new ClusterList(await Bucket.open(nc), log);
-    list.#stopWatch = await list.bucket.watch((entry) => list.#observe(entry));
+  /**
+   * Opens the bucket and holds a picture of it that follows every change. When the list-server does not answer in time
+   * and there is a picture on disk, that one serves until it does.
+   */
+  static async open(nc: NatsConnection, log: Logger, options: ListOptions = {}): Promise<ClusterList> {
+    const list = new ClusterList(nc, log, options);
+    const opened = list.#open();
+    const cached = await list.#cache?.read();
+    if (cached === undefined) {
+      await Promise.race([opened, nc.closed().then(() => Promise.reject(closedError()))]);
+    } else if (!(await inTime(opened, limits.listOpenTimeoutMs))) {
+      for (const entry of cached) list.#remember(entry);
+      log.error(
+        { event: "list_from_disk", entries: cached.length },
+        "NO LIST-SERVER: booting from the last list on disk",
+      );
+    }
+    list.#timer = setInterval(() => void list.#check(), limits.listSilenceMs);
+    list.#timer.unref();
     return list;
   }
 
   stop(): void {
-    if (this.#heartbeat !== undefined) clearInterval(this.#heartbeat.timer);
-    this.#heartbeat = undefined;
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    this.#membership?.stop();
+    this.#cache?.stop();
     this.#stopWatch();
   }
 
   /** Calls back with the key of every entry that changes. */
-  onChange(listener: (key: string) => void): () => void {
+  onChange(listener: (key: string, news: ListNews) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls back when the bucket was made anew: whoever owns entries writes them again. */
+  onRebuilt(listener: () => void): () => void {
+    this.#onRebuilt.add(listener);
+    return () => this.#onRebuilt.delete(listener);
   }
 
   workers(): Map<string, Listed<WorkerEntry>> {
@@ -82,15 +135,26 @@ export class ClusterList {
   }
 
   topology(): Listed<TopologyEntry> | undefined {
-    return this.#read(clusterKeys.topology, topologyEntry);
+    return this.read(clusterKeys.topology, topologyEntry);
   }
 
   shard(shard: number): Listed<ShardEntry> | undefined {
-    return this.#read(clusterKeys.shard(shard), shardEntry);
+    return this.read(clusterKeys.shard(shard), shardEntry);
   }
 
   session(shard: number): Listed<SessionEntry> | undefined {
-    return this.#read(clusterKeys.session(shard), sessionEntry);
+    return this.read(clusterKeys.session(shard), sessionEntry);
+  }
+
+  /** One entry, validated; undefined when it is not there or not valid. */
+  read<T>(key: string, schema: z.ZodType<T>): Listed<T> | undefined {
+    const observed = this.#observed.get(key);
+    if (observed?.entry.value === undefined) return undefined;
+    if (observed.parsed === undefined) observed.parsed = schema.safeParse(observed.entry.value).data ?? null;
+    if (observed.parsed === null) return undefined;
+    const silentMs = this.#silentMs(observed);
+    const { revision } = observed.entry;
+    return { ...(observed.parsed as T), revision, live: silentMs < this.#memberDeadMs, silentMs };
   }
 
   /** The revision to give `compareAndSet`, also of deleted or invalid entries. */
@@ -98,97 +162,214 @@ export class ClusterList {
     return this.#observed.get(key)?.entry.revision ?? 0;
   }
 
+  /** How often the entry was seen to change: a beating member's rises. */
+  beatsOf(key: string): number {
+    return this.#observed.get(key)?.beats ?? 0;
+  }
+
+  /** See Bucket; rejects while there is no list-server. */
+  async compareAndSet(key: string, value: unknown, revision: number): Promise<number | undefined> {
+    return this.#current().compareAndSet(key, value, revision);
+  }
+
+  async get(key: string): Promise<BucketEntry | undefined> {
+    return this.#current().get(key);
+  }
+
+  async delete(key: string, revision: number): Promise<boolean> {
+    return this.#current().delete(key, revision);
+  }
+
+  /** Resolves once the picture has everything up to this revision, or when it does not get there in time. */
+  async caughtUp(revision: number): Promise<void> {
+    if (this.#lastRevision >= revision) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        stop();
+        resolve();
+      };
+      const timer = setTimeout(done, limits.listCatchUpMs);
+      const stop = this.onChange(() => this.#lastRevision >= revision && done());
+    });
+  }
+
   /**
    * Takes the member's entry and keeps it fresh with heartbeats until `stop` or `leave`.
    * @throws GuildstreamError MEMBER_ID_TAKEN when another incarnation of that id still beats.
    */
-  async announce(key: string, entry: () => WorkerEntry | DbnodeEntry): Promise<void> {
-    await this.#refuseTakenId(key, entry());
-    const beat = async (): Promise<void> => {
-      try {
-        await this.bucket.put(key, entry());
-      } catch (error) {
-        this.#log.warn(
-          { event: "heartbeat_failed", error: messageOf(error) },
-          "the list-server does not answer",
-        );
-      }
-    };
-    await beat();
-    const timer = setInterval(() => void beat(), limits.heartbeatIntervalMs);
-    this.#heartbeat = { timer, beat, key };
+  async announce(
+    key: string,
+    entry: () => OwnEntry,
+    onTaken?: (error: GuildstreamError) => void,
+  ): Promise<void> {
+    this.#membership = new Membership({ list: this, log: this.#log, key, entry, onTaken });
+    await this.#membership.join();
   }
 
-  /** Writes the entry now instead of at the next heartbeat: for changes of status. */
+  /** Writes the own entry now instead of at the next heartbeat: for changes of status. */
   async beat(): Promise<void> {
-    await this.#heartbeat?.beat();
+    await this.#membership?.beat();
   }
 
   /** Takes the member out of the list: a clean leave. */
   async leave(): Promise<void> {
-    if (this.#heartbeat === undefined) return;
-    const { key, timer } = this.#heartbeat;
-    clearInterval(timer);
-    this.#heartbeat = undefined;
-    await this.bucket.delete(key);
+    await this.#membership?.leave();
+    this.#membership = undefined;
   }
 
-  /**
-   * The entry of a dead process stays in the list; one that beats belongs to somebody. On the same host the pid
-   * tells at once, elsewhere two heartbeat intervals of silence do.
-   */
-  async #refuseTakenId(key: string, own: WorkerEntry | DbnodeEntry): Promise<void> {
-    const before = this.#observed.get(key);
-    const held = before?.entry.value as Partial<WorkerEntry> | undefined;
-    if (before === undefined || held === undefined || held.incarnation === own.incarnation) return;
-    if (held.host === own.host && typeof held.pid === "number" && !isRunning(held.pid)) return;
-    const beats = before.beats;
-    await new Promise((resolve) => setTimeout(resolve, limits.heartbeatIntervalMs * 2.5));
-    const now = this.#observed.get(key);
-    if (now === undefined || now.entry.value === undefined || now.beats === beats) return;
-    throw new GuildstreamError("MEMBER_ID_TAKEN", `another process holds the id "${own.id}"`, {
-      hint: `it runs on ${held.host} with pid ${held.pid}: give this one another --id, or stop that one`,
+  /** Ends the heartbeats and leaves the entry: for a member that will be back. */
+  pause(): void {
+    this.#membership?.stop();
+    this.#membership = undefined;
+  }
+
+  /** Takes dead members' entries out of the list, by their revision: one that beats again meanwhile stays. */
+  async sweep(): Promise<void> {
+    for (const member of [...this.workers().values(), ...this.dbnodes().values()]) {
+      const kept = member.status === "offline-temporary" ? limits.temporaryReserveMs : 0;
+      if (member.silentMs < this.#memberDeadMs + kept + this.#memberForgetMs || member.revision === 0)
+        continue;
+      const key = "shards" in member ? clusterKeys.worker(member.id) : clusterKeys.dbnode(member.id);
+      if (!(await this.delete(key, member.revision))) continue;
+      this.#log.info({ event: "member_forgotten", member: member.id }, "a dead member's entry was removed");
+    }
+  }
+
+  #current(): Bucket {
+    if (this.#bucket !== undefined) return this.#bucket;
+    throw new GuildstreamError("LIST_AWAY", "the list-server (KV bucket cluster) does not answer");
+  }
+
+  /** Opens the bucket, again and again; afterwards the picture follows this life of it. */
+  #open(): Promise<void> {
+    this.#opening ??= this.#openLoop().finally(() => {
+      this.#opening = undefined;
     });
+    return this.#opening;
+  }
+
+  async #openLoop(): Promise<void> {
+    let saidAt = Number.NEGATIVE_INFINITY;
+    while (!this.#stopped && !this.#nc.isClosed()) {
+      try {
+        await this.#openOnce();
+        return;
+      } catch (error) {
+        if (performance.now() - saidAt > limits.listTroubleIntervalMs) {
+          saidAt = performance.now();
+          this.#log.error(
+            { event: "list_away", error: messageOf(error) },
+            "the list-server does not answer; going on from what is known",
+          );
+        }
+        await new Promise((resolve) => setTimeout(resolve, limits.listRetryMs));
+      }
+    }
+  }
+
+  async #openOnce(): Promise<void> {
+    await ensureBucket(this.#nc);
+    const bucket = await Bucket.open(this.#nc);
+    const rebuilt = this.#bucket !== undefined && this.#bucket.created !== bucket.created;
+    if (rebuilt || this.#bucket === undefined) {
+      for (const observed of this.#observed.values()) observed.entry = { ...observed.entry, revision: 0 };
+      this.#lastRevision = 0;
+    }
+    this.#stopWatch();
+    this.#stopWatch = () => {};
+    this.#stopWatch = await bucket.watch(
+      (entry) => this.#observe(entry),
+      (error) => {
+        this.#log.warn(
+          { event: "list_watch_ended", error: messageOf(error) },
+          "the watch on the list ended; opening it again",
+        );
+        void this.#open();
+      },
+    );
+    this.#bucket = bucket;
+    if (this.#stopped) this.#stopWatch();
+    if (!rebuilt) return;
+    this.#log.warn({ event: "list_rebuilt" }, "the list-server was made anew; writing our part of it again");
+    for (const listener of this.#onRebuilt) listener();
+  }
+
+  /** In silence: is the bucket still the one we watch, and have we seen its end? */
+  async #check(): Promise<void> {
+    if (performance.now() - this.#lastNewsAt < limits.listSilenceMs) return;
+    if (this.#checking || this.#opening !== undefined || this.#nc.isClosed()) return;
+    this.#checking = true;
+    try {
+      const end = await Bucket.endOf(this.#nc);
+      if (end.created === this.#bucket?.created && end.lastRevision <= this.#lastRevision) return;
+      void this.#open();
+    } catch (error) {
+      // Gone: made again there. Not answering: tried there until it does.
+      if (/not found/i.test(messageOf(error))) void this.#open();
+    } finally {
+      this.#checking = false;
+    }
   }
 
   #observe(entry: BucketEntry): void {
     const before = this.#observed.get(entry.key);
-    const gapMs = performance.now() - this.#lastNewsAt;
-    if (this.#heartbeat !== undefined && gapMs > limits.listSilenceMs) {
+    const now = performance.now();
+    const gapMs = now - this.#lastNewsAt;
+    if (this.#membership !== undefined && gapMs > limits.listSilenceMs) {
       for (const observed of this.#observed.values()) observed.seenAt += gapMs;
     }
-    this.#lastNewsAt = performance.now();
-    this.#observed.set(entry.key, { entry, seenAt: performance.now(), beats: (before?.beats ?? 0) + 1 });
-    for (const listener of this.#listeners) listener(entry.key);
+    this.#lastNewsAt = now;
+    this.#lastRevision = Math.max(this.#lastRevision, entry.revision);
+    // A watch that was opened again tells what we know: that is no sign of life.
+    if (before?.entry.revision === entry.revision) return;
+    this.#observed.set(entry.key, { entry, seenAt: now, beats: (before?.beats ?? 0) + 1 });
+    this.#cache?.note(() => [...this.#observed.values()].map((observed) => observed.entry));
+    const news = before !== undefined && isBeat(before.entry.value, entry.value) ? "beat" : "change";
+    for (const listener of this.#listeners) listener(entry.key, news);
+  }
+
+  #remember(entry: BucketEntry): void {
+    if (this.#observed.has(entry.key)) return;
+    this.#observed.set(entry.key, { entry: { ...entry, revision: 0 }, seenAt: performance.now(), beats: 0 });
   }
 
   #members<T extends { id: string }>(prefix: string, schema: z.ZodType<T>): Map<string, Listed<T>> {
     const members = new Map<string, Listed<T>>();
     for (const key of this.#observed.keys()) {
       if (!key.startsWith(prefix)) continue;
-      const member = this.#read(key, schema);
+      const member = this.read(key, schema);
       if (member !== undefined) members.set(member.id, member);
     }
     return members;
   }
 
-  #read<T>(key: string, schema: z.ZodType<T>): Listed<T> | undefined {
-    const observed = this.#observed.get(key);
-    if (observed?.entry.value === undefined) return undefined;
-    const parsed = schema.safeParse(observed.entry.value);
-    if (!parsed.success) return undefined;
-    // Whoever beats itself sees at least that: when it does not, the picture stands still, and so does the clock.
-    const now = this.#heartbeat === undefined ? performance.now() : this.#lastNewsAt;
-    const live = now - observed.seenAt < limits.memberDeadMs;
-    return { ...parsed.data, revision: observed.entry.revision, live };
+  /** Whoever beats itself sees at least that: when it does not, the picture stands still, and so does the clock. */
+  #silentMs(observed: Observed): number {
+    const now = this.#membership === undefined ? performance.now() : this.#lastNewsAt;
+    return Math.max(0, now - observed.seenAt);
   }
 }
 
-function isRunning(pid: number): boolean {
+/** The same member, in the same status of the same life. */
+function isBeat(before: unknown, after: unknown): boolean {
+  const a = before as Partial<OwnEntry> | undefined;
+  const b = after as Partial<OwnEntry> | undefined;
+  return a?.status !== undefined && a.status === b?.status && a.incarnation === b.incarnation;
+}
+
+async function inTime(promise: Promise<void>, timeoutMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), timeoutMs);
+  });
   try {
-    process.kill(pid, 0);
-    return pid !== process.pid;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    return await Promise.race([promise.then(() => true as const), late]);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+function closedError(): GuildstreamError {
+  return new GuildstreamError("NATS_UNREACHABLE", "the connection to NATS closed while the list was opened");
 }

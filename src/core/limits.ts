@@ -113,10 +113,36 @@ export const limits = {
 
   // The list-server.
   heartbeatIntervalMs: 1_000,
-  memberDeadMs: 8_000,
+  /** Silent for so long a member counts as dead; with claiming and RESUME a shard is served again within 10 s. */
+  memberDeadMs: 6_000,
+  /** A dead member's entry is taken out of the list so long after its death. */
+  memberForgetMs: 60_000,
+  /** The shards of a member that is offline for a while are kept for it so long. */
+  temporaryReserveMs: 60_000,
   /** Nothing from the list-server for so long, not even our own heartbeat: it is away, and tells of no member. */
   listSilenceMs: 2_500,
+  /** Between two tries to open a list-server that is gone, and between two loud words about it. */
+  listRetryMs: 500,
+  listTroubleIntervalMs: 10_000,
+  /** At boot: without a list by then, the one kept on disk serves for what needs no claim. */
+  listOpenTimeoutMs: 5_000,
+  listCacheIntervalMs: 5_000,
+  /** The claim's own write is seen in the picture by then, or the entry is read. */
+  listCatchUpMs: 2_000,
   claimIntervalMs: 1_000,
+  /** Changes of the list are gathered for so long before the claims are looked at. */
+  claimDebounceMs: 20,
+  /** A process that did not run for so long may have been taken for dead: it looks at its claims first. */
+  frozenMs: 3_000,
+  /** Handing over: until all live workers have noted a leaving one, and until its shards are served elsewhere. */
+  noteTimeoutMs: 5_000,
+  handOverTimeoutMs: 20_000,
+  /** A shard that is given away waits so long for its guilds to be saved; the log has them in any case. */
+  releaseSavedTimeoutMs: 1_000,
+  /** Guilds of a dead worker's shards that are loaded ahead of their next dispatch. */
+  warmLoadsPerSecond: 200,
+  /** Ahead of need only while memory is emptier than this share of its budget. */
+  warmMemoryShare: 0.5,
 
   // `guildstream start` and the operator's views.
   ops: {

@@ -3,11 +3,40 @@
  * Everything read from the list is validated by these schemas; an entry that fails is ignored by name, never trusted.
  */
 import { z } from "zod";
+import { assert } from "./errors.js";
 
 const count = z.number().int().nonnegative();
 
+/**
+ * - booting: in the list, not serving yet (a worker takes shards, a database node catches up).
+ * - ready: serves.
+ * - draining: a database node that saves what it holds before it leaves.
+ * - hotboot: a worker that takes over guild by guild from the one it replaces; it takes no shards by itself.
+ * - offline-temporary: a worker that will be back under the same id; its shards are kept for it for a while.
+ * - dying: a worker that hands everything over and leaves.
+ */
 export const memberStatus = z.enum(["booting", "ready", "draining", "hotboot", "offline-temporary", "dying"]);
 export type MemberStatus = z.infer<typeof memberStatus>;
+
+const legalStatuses: Record<MemberStatus, readonly MemberStatus[]> = {
+  booting: ["ready", "draining", "offline-temporary", "dying"],
+  ready: ["draining", "offline-temporary", "dying"],
+  hotboot: ["booting", "ready", "dying"],
+  draining: [],
+  "offline-temporary": ["booting"],
+  dying: [],
+};
+
+/** The member's next status; anything but a legal step is a bug of ours. */
+export function nextStatus(from: MemberStatus, to: MemberStatus): MemberStatus {
+  assert(legalStatuses[from].includes(to), `member status ${from} -> ${to}`);
+  return to;
+}
+
+/** Whether a worker of this status holds shards for good: others leave it its share. */
+export function takesShards(status: MemberStatus): boolean {
+  return status === "booting" || status === "ready";
+}
 
 const member = {
   id: z.string(),
@@ -25,6 +54,10 @@ export const workerEntry = z.object({
   ...member,
   bot: z.string(),
   shards: z.array(count),
+  /** Of these, the ones whose session is connected. */
+  connected: z.array(count).default([]),
+  /** Incarnations of leaving workers (dying, offline-temporary) that this one has taken note of. */
+  noted: z.array(z.string()).default([]),
   /** Guilds in memory, and of these the ones not yet saved by enough database nodes. */
   guilds: count,
   dirtyGuilds: count,

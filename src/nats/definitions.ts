@@ -47,9 +47,18 @@ export async function ensureStreams(nc: NatsConnection, options: { replicas?: nu
   }
   const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs });
   for (const file of definitionFiles) {
-    const text = await readFile(join(packageRoot(), "streams", file), "utf8");
-    await ensureStream(manager, { ...JSON.parse(text), num_replicas: replicas } as StreamConfig);
+    await ensureStream(manager, { ...(await definitionOf(file)), num_replicas: replicas });
   }
+}
+
+/** Creates the list-server's bucket where it is missing: it may be deleted while the cluster runs. */
+export async function ensureBucket(nc: NatsConnection): Promise<void> {
+  const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
+  await ensureStream(manager, await definitionOf("cluster.json"));
+}
+
+async function definitionOf(file: string): Promise<StreamConfig> {
+  return JSON.parse(await readFile(join(packageRoot(), "streams", file), "utf8")) as StreamConfig;
 }
 
 async function ensureStream(manager: JetStreamManager, wanted: StreamConfig): Promise<void> {

@@ -28,6 +28,7 @@ export class Guilds {
   readonly #memoryBytes: number;
   readonly #waitingForRoom = new Set<Guild>();
   readonly #timer: NodeJS.Timeout;
+  #usedBytes = 0;
 
   constructor(
     services: Omit<GuildServices, "mayAppend" | "abandon">,
@@ -67,13 +68,19 @@ export class Guilds {
       this.#handleDirect(work);
       return;
     }
-    let guild = this.#guilds.get(work.guildId);
-    if (guild === undefined) {
-      guild = new Guild(work.guildId, this.#services);
-      this.#guilds.set(work.guildId, guild);
-      guild.load();
-    }
-    guild.handle(work);
+    (this.#guilds.get(work.guildId) ?? this.#open(work.guildId)).handle(work);
+  }
+
+  /** How full memory is, as of the last look at it: 1 is the budget. */
+  get usedShare(): number {
+    return this.#usedBytes / this.#memoryBytes;
+  }
+
+  /** Loads a guild that has no dispatch yet; false when it is here already. */
+  warm(guildId: string): boolean {
+    if (this.#guilds.has(guildId)) return false;
+    this.#open(guildId).lastUsedAt = this.#services.now();
+    return true;
   }
 
   /** The stream ends below what we hold: put back what only memory has now. */
@@ -101,6 +108,7 @@ export class Guilds {
       if (idle && this.#mayLeave(guild)) this.#forget(guild);
       else bytes += guildOverheadBytes + guild.stateBytes * stateMemoryFactor;
     }
+    this.#usedBytes = bytes;
     if (bytes <= this.#memoryBytes) return;
     const oldestFirst = [...this.#guilds.values()].sort((a, b) => a.lastUsedAt - b.lastUsedAt);
     for (const guild of oldestFirst) {
@@ -115,6 +123,13 @@ export class Guilds {
   #mayLeave(guild: Guild): boolean {
     const idleMs = this.#services.now() - guild.lastUsedAt;
     return guild.isQuiet && !this.#saved.isDirty(guild.id) && idleMs >= limits.guildEvictMinIdleMs;
+  }
+
+  #open(guildId: string): Guild {
+    const guild = new Guild(guildId, this.#services);
+    this.#guilds.set(guildId, guild);
+    guild.load();
+    return guild;
   }
 
   #forget(guild: Guild): void {

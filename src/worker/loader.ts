@@ -43,6 +43,11 @@ export class Loader {
     this.#known = await this.#guildLog.guildIds();
   }
 
+  /** Others have written since: any guild may be in the log, and is asked for. */
+  forgetKnown(): void {
+    this.#known = undefined;
+  }
+
   /** The guild's document at the end of its subject; revision 0 when the log does not know the guild. */
   async load(guildId: string, subject: string): Promise<GuildDocument> {
     if (this.#known?.has(guildId) === false) {

@@ -29,6 +29,11 @@ export class SavedTracker {
     return this.#lastSeq.has(guildId);
   }
 
+  someDirty(isWanted: (guildId: string) => boolean): boolean {
+    for (const guildId of this.#lastSeq.keys()) if (isWanted(guildId)) return true;
+    return false;
+  }
+
   appended(guildId: string, seq: number): void {
     if (seq <= this.#watermark) return;
     this.#lastSeq.set(guildId, seq);

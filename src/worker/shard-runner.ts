@@ -61,6 +61,8 @@ export interface ShardRunnerOptions {
   incarnation: string;
   log: Logger;
   gateway: Pick<ShardOptions, "token" | "intents" | "rest" | "throttler" | "onFatal">;
+  /** The session is connected and its checkpoint stored: the shard is served. */
+  onConnected(): void;
   /** Another worker moved the checkpoint: this one lost the shard. */
   onLost(): void;
 }
@@ -79,6 +81,9 @@ export class ShardRunner {
   #session: string | undefined;
   /** Where the session began: READY. */
   #begun: Cursor | undefined;
+  /** The list-server was made anew: what it should know of the session, it does not. */
+  #unlisted = false;
+  readonly #stopRebuilt: () => void;
   /** Of the session before, too: its last dispatches may still be on their way to completion. */
   readonly #resumeUrls = new Map<string, string>();
 
@@ -101,6 +106,11 @@ export class ShardRunner {
       onDispatch: (payload, sessionId, replayed) => this.#onDispatch(payload, sessionId, replayed),
       onSession: (event) => this.#onSession(event),
       log: options.log,
+    });
+    this.#stopRebuilt = list.onRebuilt(() => {
+      this.#revision = 0;
+      this.#unlisted = true;
+      void this.checkpoint();
     });
     this.#timer = setInterval(() => {
       this.#resumeWhenDrained();
@@ -126,13 +136,21 @@ export class ShardRunner {
 
   /** Closes the connection so that the session lives on, lets everything received complete, writes the checkpoint. */
   async close(deadlineAt: number): Promise<void> {
+    // An IDENTIFY on its way to READY is spent already: its session is worth waiting for.
+    const { counts, session, state } = this.#gateway;
+    const waitUntil = Math.min(deadlineAt, performance.now() + limits.gatewayReadyTimeoutMs);
+    if (state === "connecting" && session === null && counts.identifies > 0) {
+      while (this.#gateway.session === null && performance.now() < waitUntil) await settle();
+    }
     await this.#gateway.close({ resumable: true });
     while (!this.#ring.isEmpty && performance.now() < deadlineAt) {
       this.#process();
-      await new Promise((resolve) => setTimeout(resolve, settlePollMs));
+      await settle();
     }
     clearInterval(this.#timer);
+    while (this.#writing && performance.now() < deadlineAt) await settle();
     await this.checkpoint();
+    this.#stopRebuilt();
     if (this.#ring.isEmpty) return;
     // Nothing is lost: the checkpoint stands before it, and Discord replays it to whoever RESUMEs.
     const { shard, log } = this.#options;
@@ -146,6 +164,7 @@ export class ShardRunner {
   async abandon(): Promise<void> {
     this.#abandoned = true;
     clearInterval(this.#timer);
+    this.#stopRebuilt();
     await this.#gateway.close({ resumable: true });
   }
 
@@ -158,21 +177,23 @@ export class ShardRunner {
     const resumeUrl = this.#resumeUrls.get(watermark.session);
     if (resumeUrl === undefined) return;
     const before = this.#checkpointed;
-    if (before?.sessionId === watermark.session && before.s >= watermark.s) return;
+    if (!this.#unlisted && before?.sessionId === watermark.session && before.s >= watermark.s) return;
     const { list, shard, shardCount, log } = this.#options;
     const entry = { sessionId: watermark.session, resumeUrl, s: watermark.s, shardCount, at: Date.now() };
     const key = clusterKeys.session(shard);
     this.#writing = true;
     try {
-      const revision = await list.bucket.compareAndSet(key, entry, this.#revision);
+      const revision = await list.compareAndSet(key, entry, this.#revision);
       if (revision !== undefined) {
         this.#revision = revision;
         this.#checkpointed = entry;
+        this.#unlisted = false;
+        if (before?.sessionId !== entry.sessionId && this.isConnected) this.#options.onConnected();
         return;
       }
       // Ours after all (an answer that got lost, a bucket made anew), or another owner's: the claim tells.
       if (list.shard(shard)?.incarnation === this.#options.incarnation) {
-        this.#revision = (await list.bucket.get(key))?.revision ?? 0;
+        this.#revision = (await list.get(key))?.revision ?? 0;
       } else {
         log.warn({ event: "checkpoint_lost", shard }, "another worker holds this shard");
         this.#options.onLost();
@@ -209,6 +230,7 @@ export class ShardRunner {
         return;
       case "resumed":
         log.info({ event: "shard_resumed", shard, replayed: event.replayed }, "shard resumed its session");
+        this.#options.onConnected();
         return;
       case "disconnected":
         log.info(
@@ -240,4 +262,8 @@ export class ShardRunner {
     if (this.#gateway.state !== "paused") return;
     if (this.#ring.held < limits.ringSlots * limits.ringResumeShare) this.#gateway.resume();
   }
+}
+
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, settlePollMs));
 }

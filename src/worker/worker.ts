@@ -1,36 +1,28 @@
 /**
- * Owns the worker: wires the log, the list-server, the shards and the guilds; boots, drains, fails truthfully.
+ * Owns the worker: its place in the list-server, one life after the other, booting and leaving truthfully.
  *
  * One way through: gateway -> ring -> guild -> log -> effects. Back come acks and the list's changes only.
  *
- * If the process dies at any point: the log has every acknowledged event, the list every checkpoint; the next owner
- * of each shard RESUMEs and replays the rest. Called by the command line.
+ * A worker that was frozen or cut off finds its shards claimed by others: it was taken for dead. It drops everything at
+ * once, closes its connections without ending the sessions, and begins a new life with a new incarnation.
+ *
+ * Called by the command line. What happens when the process dies: life.ts and cluster/membership.md.
  */
-
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import type { RESTPutAPIApplicationCommandsJSONBody } from "discord-api-types/v10";
-import { ShardClaims } from "../cluster/claims.js";
-import { DbnodeWatch } from "../cluster/dbnodes.js";
 import { IdentifyBudget } from "../cluster/identify.js";
+import { allNoted, leavers, noteAtOnce } from "../cluster/leaving.js";
 import { ClusterList } from "../cluster/list.js";
 import type { AnyBot, Logger } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
-import { shardOf } from "../core/ids.js";
 import { limits } from "../core/limits.js";
-import type { MemberStatus, WorkerEntry } from "../core/members.js";
+import { type MemberStatus, nextStatus, type WorkerEntry } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
 import { createRest, type DiscordRest } from "../discord/rest.js";
 import type { NatsConnection } from "../nats/connect.js";
-import { onReconnect } from "../nats/connect.js";
-import { GuildLog } from "../nats/guild-log.js";
-import { Effects } from "./effects.js";
-import { Guilds } from "./guilds.js";
-import { Handlers } from "./handlers.js";
-import { Loader } from "./loader.js";
-import { SavedTracker } from "./saved.js";
+import { Life } from "./life.js";
 import type { Counters } from "./services.js";
-import { ShardRunner } from "./shard-runner.js";
 
 export interface WorkerOptions {
   id: string;
@@ -44,6 +36,13 @@ export interface WorkerOptions {
   memoryBytes: number;
   version: string;
   log: Logger;
+  /** Where the last list is kept, for a boot at which the list-server does not answer. */
+  listCacheFile?: string;
+}
+
+export interface StopOptions {
+  /** The worker will be back under its id: the others keep its shards for it for a while. */
+  temporary?: boolean;
 }
 
 export interface RunningWorker {
@@ -52,12 +51,15 @@ export interface RunningWorker {
   /** Rejects on what cannot be mended by waiting: a wrong token, a taken id. */
   failed: Promise<never>;
   status(): WorkerEntry;
-  /** Drains: closes the sessions resumably, finishes what was received, waits until it is saved, leaves the list. */
-  stop(): Promise<void>;
+  /**
+   * Leaves: tells the others, hands its shards to them (or keeps them reserved), finishes and saves what it received.
+   * @throws GuildstreamError HANDOVER_INCOMPLETE when others are there, but do not serve all of its shards in time.
+   */
+  stop(options?: StopOptions): Promise<void>;
 }
 
-const stuckPollMs = 10;
-const retryLoadMs = 1_000;
+const pollMs = 10;
+const pulseMs = 250;
 
 /** @throws GuildstreamError of Discord's, NATS' or the list-server's making; nothing is left running then. */
 export async function runWorker(options: WorkerOptions): Promise<RunningWorker> {
@@ -66,7 +68,7 @@ export async function runWorker(options: WorkerOptions): Promise<RunningWorker> 
     await worker.boot();
     return worker;
   } catch (error) {
-    worker.abort();
+    await worker.abort();
     throw error;
   }
 }
@@ -75,7 +77,6 @@ class Worker implements RunningWorker {
   readonly ready: Promise<void>;
   readonly failed: Promise<never>;
   readonly #options: WorkerOptions;
-  readonly #incarnation = `${Date.now().toString(36)}${randomBytes(4).toString("hex")}`;
   readonly #counters: Counters = {
     dispatches: 0,
     handled: 0,
@@ -86,18 +87,16 @@ class Worker implements RunningWorker {
     effectsDropped: 0,
     fenced: 0,
   };
-  readonly #shards = new Map<number, ShardRunner>();
-  readonly #saved = new SavedTracker();
-  readonly #guildLog: GuildLog;
+  readonly #rest: DiscordRest;
   #list: ClusterList | undefined;
-  #dbnodes: DbnodeWatch | undefined;
-  #guilds: Guilds | undefined;
-  #claims: ShardClaims | undefined;
-  #rest: DiscordRest;
+  #budget: IdentifyBudget | undefined;
+  #life: Life | undefined;
+  #incarnation = newIncarnation();
   #status: MemberStatus = "booting";
-  /** Counts of the shards given away, so that the totals never fall. */
-  readonly #closedShards = { identifies: 0, resumes: 0 };
-  #streamCreated = "";
+  /** Of former lives, so that the totals never fall. */
+  readonly #before = { identifies: 0, resumes: 0 };
+  #pulse: NodeJS.Timeout | undefined;
+  #reviving: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #isReady: () => void = () => {};
   #fail: (error: unknown) => void = () => {};
@@ -112,62 +111,43 @@ class Worker implements RunningWorker {
     });
     this.failed.catch(() => {}); // Whoever waits for it sees it; nobody else needs to.
     this.#rest = createRest({ token: options.token, apiUrl: options.discordApi, log: options.log });
-    this.#guildLog = new GuildLog(options.nc, `${options.id}.${this.#incarnation}`, (fields, message) =>
-      options.log.warn({ event: "append_trouble", ...fields }, message),
-    );
   }
 
   async boot(): Promise<void> {
-    const { nc, bot, log, id } = this.#options;
+    const { nc, bot, log, id, listCacheFile } = this.#options;
     const commands = Object.entries(bot.commands ?? {}).map(([name, command]) => ({
       ...command.definition,
       name,
     }));
     await this.#rest.registerCommands(commands as RESTPutAPIApplicationCommandsJSONBody);
-    const list = await ClusterList.open(nc, log);
-    this.#list = list;
-    await list.announce(clusterKeys.worker(id), () => this.status());
-    await this.#ensureTopology(list);
-    this.#streamCreated = (await this.#guildLog.streamEnd()).created;
-    const dbnodes = new DbnodeWatch(nc, list, (watermark) => this.#saved.advance(watermark));
-    this.#dbnodes = dbnodes;
-    const loader = new Loader(nc, this.#guildLog, dbnodes, log);
-    await loader.learn();
-    this.#guilds = this.#makeGuilds(loader);
-    const gatewayBot = () => this.#rest.gatewayBot();
-    const budget = new IdentifyBudget(list, async () => (await gatewayBot()).session_start_limit, log);
-    this.#claims = new ShardClaims({
-      id,
-      incarnation: this.#incarnation,
-      list,
+    const list = await ClusterList.open(
+      nc,
       log,
-      onClaimed: (shard) => this.#openShard(shard, budget),
-      onRelease: (shard) => this.#releaseShard(shard),
-      onLost: (shard) => this.#loseShard(shard),
-    });
-    this.#claims.start();
-    onReconnect(nc, () => void this.#checkRewind());
+      listCacheFile === undefined ? {} : { cacheFile: listCacheFile },
+    );
+    this.#list = list;
+    await list.announce(clusterKeys.worker(id), () => this.status(), this.#fail);
+    noteAtOnce(list, id);
+    await this.#ensureTopology(list);
+    const limit = async () => (await this.#rest.gatewayBot()).session_start_limit;
+    this.#budget = new IdentifyBudget(list, limit, log);
+    this.#pulse = watchPulse((stoodMs) => void this.#stoodStill(stoodMs));
+    await this.#beginLife();
     void this.#becomeReady();
   }
 
   /** Takes down what a failed boot has built; the process is about to end with the error. */
-  abort(): void {
-    this.#claims?.stop();
-    this.#guilds?.stop();
-    this.#dbnodes?.stop();
+  async abort(): Promise<void> {
+    clearInterval(this.#pulse);
+    await this.#life?.abandon();
+    await this.#list?.leave();
     this.#list?.stop();
-    this.#guildLog.close();
     this.#rest.close();
   }
 
   status(): WorkerEntry {
-    let queued = 0;
-    let { identifies, resumes } = this.#closedShards;
-    for (const shard of this.#shards.values()) {
-      queued += shard.queued;
-      identifies += shard.counts.identifies;
-      resumes += shard.counts.resumes;
-    }
+    const life = this.#life;
+    const { identifies, resumes, queued } = life?.gatewayCounts ?? { identifies: 0, resumes: 0, queued: 0 };
     return {
       id: this.#options.id,
       incarnation: this.#incarnation,
@@ -178,47 +158,126 @@ class Worker implements RunningWorker {
       at: Date.now(),
       rssBytes: process.memoryUsage.rss(),
       bot: this.#options.bot.name,
-      shards: [...this.#shards.keys()].sort((a, b) => a - b),
-      guilds: this.#guilds?.size ?? 0,
-      dirtyGuilds: this.#saved.dirtyGuilds,
-      identifies,
-      resumes,
+      shards: life?.shards ?? [],
+      connected: life?.connected ?? [],
+      noted: this.#list === undefined ? [] : leavers(this.#list),
+      guilds: life?.guilds ?? 0,
+      dirtyGuilds: life?.dirtyGuilds ?? 0,
+      identifies: this.#before.identifies + identifies,
+      resumes: this.#before.resumes + resumes,
       queued,
       ...this.#counters,
     };
   }
 
-  stop(): Promise<void> {
-    this.#stopped ??= this.#stop();
+  stop(options: StopOptions = {}): Promise<void> {
+    this.#stopped ??= this.#stop(options.temporary === true);
     return this.#stopped;
   }
 
-  async #stop(): Promise<void> {
-    const deadlineAt = performance.now() + limits.drainTimeoutMs;
-    const { log } = this.#options;
-    this.#status = "draining";
-    this.#claims?.stop();
-    await this.#list?.beat();
-    await Promise.all([...this.#shards.values()].map((shard) => shard.close(deadlineAt)));
-    for (const shard of this.#claims?.held ?? []) await this.#claims?.giveUp(shard);
-    while (this.#saved.dirtyGuilds > 0 && performance.now() < deadlineAt) await poll();
-    const unsaved = this.#saved.dirtyGuilds;
-    if (unsaved > 0)
+  async #stop(temporary: boolean): Promise<void> {
+    const { id, log } = this.#options;
+    const list = this.#list!;
+    clearInterval(this.#pulse);
+    await this.#reviving;
+    this.#status = nextStatus(this.#status, temporary ? "offline-temporary" : "dying");
+    await list.beat();
+    const silent = await allNoted(list, id, this.#incarnation);
+    if (silent.length > 0) {
       log.warn(
-        { event: "left_unsaved", guilds: unsaved },
-        "no database node has saved these yet; the log has them",
+        { event: "not_noted", workers: silent },
+        "these have not noted that we leave; leaving all the same",
       );
-    this.#guilds?.stop();
-    this.#dbnodes?.stop();
-    await this.#list?.leave();
-    this.#list?.stop();
-    this.#guildLog.close();
+    }
+    let unserved: number[] = [];
+    if (temporary) await this.#life?.rest();
+    else unserved = (await this.#life?.handOver()) ?? [];
+    if (temporary) {
+      await list.beat();
+      list.pause();
+    } else await list.leave();
+    list.stop();
     this.#rest.close();
-    log.info({ event: "worker_stopped", unsaved }, "drained");
+    log.info({ event: "worker_stopped", temporary, unserved }, "drained");
+    if (unserved.length === 0) return;
+    throw new GuildstreamError("HANDOVER_INCOMPLETE", `nobody serves shards ${unserved.join(", ")} yet`, {
+      hint: "their sessions are kept in the list: look at the other workers' logs and at `guildstream status`",
+    });
+  }
+
+  async #beginLife(): Promise<void> {
+    const { id, nc, token, bot, memoryBytes, log } = this.#options;
+    this.#life = new Life({
+      id,
+      incarnation: this.#incarnation,
+      nc,
+      list: this.#list!,
+      rest: this.#rest,
+      budget: this.#budget!,
+      token,
+      bot,
+      memoryBytes,
+      counters: this.#counters,
+      log,
+      onFatal: this.#fail,
+      onRobbed: (shard) => {
+        this.#reviving ??= this.#revive(shard).finally(() => {
+          this.#reviving = undefined;
+        });
+      },
+    });
+    await this.#life.begin();
+  }
+
+  /** Taken for dead: nothing of this life counts any more. */
+  async #revive(shard: number): Promise<void> {
+    const { log } = this.#options;
+    if (this.#stopped !== undefined) return;
+    log.error(
+      { event: "taken_for_dead", shard },
+      "another worker has taken a shard of ours: dropping everything and beginning anew",
+    );
+    const life = this.#life!;
+    await life.abandon();
+    const { identifies, resumes } = life.gatewayCounts;
+    this.#before.identifies += identifies;
+    this.#before.resumes += resumes;
+    this.#life = undefined;
+    this.#incarnation = newIncarnation();
+    await this.#list!.beat();
+    for (;;) {
+      try {
+        await this.#beginLife();
+        return;
+      } catch (error) {
+        log.warn({ event: "revive_failed", error: messageOf(error) }, "cannot begin anew yet");
+        await this.#life!.abandon();
+        await new Promise((resolve) => setTimeout(resolve, limits.listRetryMs));
+      }
+    }
+  }
+
+  async #stoodStill(stoodMs: number): Promise<void> {
+    const { log } = this.#options;
+    log.warn(
+      { event: "stood_still", stoodMs },
+      "this process stood still; looking whether it was taken for dead",
+    );
+    await this.#life?.verifyClaims().catch((error: unknown) => {
+      log.warn({ event: "claims_failed", error: messageOf(error) }, "cannot look at the claims now");
+    });
   }
 
   async #ensureTopology(list: ClusterList): Promise<void> {
     const { shards, log } = this.#options;
+    const writeOnce = async (shardCount: number, epoch: number): Promise<void> => {
+      const key = clusterKeys.topology;
+      await list.compareAndSet(key, { epoch, shardCount }, list.revisionOf(key));
+    };
+    list.onRebuilt(() => {
+      const known = list.topology();
+      if (known !== undefined) writeOnce(known.shardCount, known.epoch).catch(() => {}); // Another's next try does it.
+    });
     const existing = list.topology();
     if (existing !== undefined) {
       if (shards !== "auto" && shards !== existing.shardCount) {
@@ -229,130 +288,39 @@ class Worker implements RunningWorker {
       }
       return;
     }
-    const shardCount = shards === "auto" ? (await this.#rest.gatewayBot()).shards : shards;
-    await list.bucket.compareAndSet(
-      clusterKeys.topology,
-      { epoch: 1, shardCount },
-      list.revisionOf(clusterKeys.topology),
-    );
+    await writeOnce(shards === "auto" ? (await this.#rest.gatewayBot()).shards : shards, 1);
     while (list.topology() === undefined) await poll();
-  }
-
-  #makeGuilds(loader: Loader): Guilds {
-    const { bot, log } = this.#options;
-    const effects = new Effects(this.#rest, this.#guildLog, this.#counters, log);
-    const services = {
-      bot,
-      handlers: new Handlers(bot, this.#rest.client, log),
-      guildLog: this.#guildLog,
-      log,
-      counters: this.#counters,
-      now: () => performance.now(),
-      load: (guildId: string, subject: string) => loader.load(guildId, subject),
-      send: (list: Parameters<Effects["send"]>[0]) => effects.send(list),
-      resend: (...args: Parameters<Effects["resend"]>) => effects.resend(...args),
-      appended: (guildId: string, seq: number) => {
-        this.#counters.appended += 1;
-        this.#saved.appended(guildId, seq);
-      },
-      isOurs: (guildId: string) => this.#holdsGuild(guildId),
-      stateMaxBytes: () => this.#guildLog.maxPayloadBytes - limits.messageHeadroomBytes,
-      later: (run: () => void) => void setTimeout(run, retryLoadMs),
-    };
-    return new Guilds(services, this.#saved, this.#options.memoryBytes);
-  }
-
-  #holdsGuild(guildId: string): boolean {
-    const topology = this.#list?.topology();
-    if (topology === undefined) return true;
-    const shard = shardOf(guildId, topology.shardCount);
-    return this.#shards.has(shard) && this.#claims!.isOurs(shard);
-  }
-
-  #openShard(shard: number, budget: IdentifyBudget): void {
-    const { token, bot, log } = this.#options;
-    const runner = new ShardRunner({
-      shard,
-      shardCount: this.#list!.topology()!.shardCount,
-      list: this.#list!,
-      guilds: this.#guilds!,
-      counters: this.#counters,
-      incarnation: this.#incarnation,
-      log,
-      gateway: {
-        token,
-        intents: bot.intents,
-        rest: this.#rest,
-        throttler: budget,
-        onFatal: (error) => this.#fail(error),
-      },
-      onLost: () => this.#loseShard(shard),
-    });
-    this.#shards.set(shard, runner);
-    runner.connect();
-    log.info({ event: "shard_claimed", shard }, "shard claimed");
-  }
-
-  async #releaseShard(shard: number): Promise<void> {
-    const runner = this.#shards.get(shard);
-    if (runner === undefined) return;
-    await runner.close(performance.now() + limits.drainTimeoutMs);
-    this.#forgetShard(shard);
-    this.#options.log.info({ event: "shard_released", shard }, "shard released to another worker");
-  }
-
-  #loseShard(shard: number): void {
-    const runner = this.#shards.get(shard);
-    if (runner === undefined) return;
-    this.#forgetShard(shard);
-    this.#claims?.held.delete(shard);
-    void runner.abandon();
-    this.#options.log.warn({ event: "shard_lost", shard }, "another worker holds this shard; dropped");
-  }
-
-  #forgetShard(shard: number): void {
-    const counts = this.#shards.get(shard)?.counts;
-    this.#closedShards.identifies += counts?.identifies ?? 0;
-    this.#closedShards.resumes += counts?.resumes ?? 0;
-    this.#shards.delete(shard);
-    const { shardCount } = this.#list!.topology()!;
-    this.#guilds!.dropWhere((guildId) => shardOf(guildId, shardCount) === shard);
   }
 
   async #becomeReady(): Promise<void> {
     while (this.#status === "booting") {
-      const shards = [...this.#shards.values()];
+      const { shards = [], connected = [] } = this.#life ?? {};
       const settled = shards.length > 0 || (this.#list?.workers().size ?? 0) > 1;
-      if (settled && shards.every((shard) => shard.isConnected)) {
-        this.#status = "ready";
+      if (settled && shards.length === connected.length) {
+        this.#status = nextStatus(this.#status, "ready");
         await this.#list?.beat();
         this.#isReady();
       } else await poll();
     }
   }
+}
 
-  /** The server came back: if the stream ends before what it acknowledged to us, memory is all there is of the rest. */
-  async #checkRewind(): Promise<void> {
-    try {
-      const end = await this.#guildLog.streamEnd();
-      if (end.created === this.#streamCreated && end.lastSeq >= this.#guildLog.lastSeq) return;
-      this.#options.log.error(
-        { event: "stream_rewound", had: this.#guildLog.lastSeq, has: end.lastSeq },
-        "the guild log lost its end; putting back what memory holds",
-      );
-      this.#streamCreated = end.created;
-      this.#guilds?.repairAbove(end.lastSeq);
-    } catch (error) {
-      this.#options.log.warn(
-        { event: "stream_check_failed", error: messageOf(error) },
-        "the log does not answer",
-      );
-    }
-  }
+function newIncarnation(): string {
+  return `${Date.now().toString(36)}${randomBytes(4).toString("hex")}`;
+}
+
+/** Calls back after a time in which this process did not run: a stopped process, a suspended machine. */
+function watchPulse(onStoodStill: (stoodMs: number) => void): NodeJS.Timeout {
+  let beatAt = performance.now();
+  return setInterval(() => {
+    const stoodMs = performance.now() - beatAt - pulseMs;
+    beatAt = performance.now();
+    if (stoodMs > limits.frozenMs) onStoodStill(Math.round(stoodMs));
+  }, pulseMs);
 }
 
 function poll(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, stuckPollMs));
+  return new Promise((resolve) => setTimeout(resolve, pollMs));
 }
 
 /** The error for a worker without a token; the command line asks before it starts anything. */
