@@ -45,13 +45,16 @@ export class Membership {
   async join(): Promise<void> {
     const { list, key } = this.#options;
     await this.#refuseTakenId();
-    this.#revision = list.revisionOf(key);
+    const before = list.revisionOf(key);
     this.#stopRebuilt = list.onRebuilt(() => {
       this.#revision = 0;
       void this.beat();
     });
-    const taken = await this.#write().catch((error: unknown) => this.#trouble(error));
-    if (taken !== undefined) throw taken;
+    const taken = await this.#write(before).catch((error: unknown) => this.#trouble(error));
+    if (taken !== undefined) {
+      this.stop();
+      throw taken;
+    }
     this.#timer = setInterval(() => void this.#tick(), limits.heartbeatIntervalMs);
   }
 
@@ -72,6 +75,7 @@ export class Membership {
   async leave(): Promise<void> {
     this.stop();
     await this.#beating;
+    if (this.#revision === 0) return; // Nothing there is ours.
     try {
       await this.#options.list.delete(this.#options.key, this.#revision);
     } catch (error) {
@@ -88,20 +92,21 @@ export class Membership {
   async #beat(): Promise<void> {
     do {
       this.#again = false;
-      const taken = await this.#write().catch((error: unknown) => this.#trouble(error));
+      const taken = await this.#write(this.#revision).catch((error: unknown) => this.#trouble(error));
       if (taken === undefined) continue;
+      this.#revision = 0;
       this.stop();
       this.#options.onTaken?.(taken);
     } while (this.#again && !this.#stopped);
     this.#beating = undefined;
   }
 
-  /** The error when another process holds the entry. */
-  async #write(): Promise<GuildstreamError | undefined> {
+  /** Writes over the entry of this revision; the error when another process holds it. */
+  async #write(over: number): Promise<GuildstreamError | undefined> {
     const { list, key, entry } = this.#options;
     const own = entry();
     this.#ours.add(own.incarnation);
-    const revision = await list.compareAndSet(key, own, this.#revision);
+    const revision = await list.compareAndSet(key, own, over);
     if (revision !== undefined) {
       this.#revision = revision;
       return undefined;

@@ -7,7 +7,7 @@
  * Called by src/cluster only.
  */
 import { type KV, type KvEntry, type NatsConnection, StringCodec } from "nats";
-import { messageOf } from "../core/errors.js";
+import { assert, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { clusterBucket } from "../core/subjects.js";
 
@@ -68,6 +68,7 @@ export class Bucket {
 
   /** Deletes the entry at exactly this revision; false when another was first. */
   async delete(key: string, revision: number): Promise<boolean> {
+    assert(revision > 0, "a delete names what it deletes: the client takes 0 for no condition");
     try {
       await this.#kv.delete(key, { previousSeq: revision });
       return true;

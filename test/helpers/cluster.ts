@@ -23,6 +23,8 @@ export interface ClusterOptions {
   workers?: number;
   shards?: number;
   bot?: string;
+  /** More flags for the workers. */
+  workerArgs?: readonly string[];
 }
 
 /** One role in a process of its own; `kill` is SIGKILL, `start` begins a new life with the same id and folder. */
@@ -42,6 +44,16 @@ export class RoleProcess {
 
   get pid(): number | undefined {
     return this.#child?.pid;
+  }
+
+  get isRunning(): boolean {
+    const child = this.#child;
+    return child !== undefined && child.exitCode === null && child.signalCode === null;
+  }
+
+  /** Sends the signal and does not wait: SIGSTOP, SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
   }
 
   start(): void {
@@ -98,21 +110,37 @@ export class Cluster {
     readonly simulator: Simulator,
     readonly nc: NatsConnection,
     readonly list: ClusterList,
+    readonly newWorker: (id: string) => RoleProcess,
   ) {}
 
-  /** Every worker serves, every shard has a connected owner, every database node is up. */
+  /** Another worker, started; not ready yet. */
+  join(id: string): RoleProcess {
+    const worker = this.newWorker(id);
+    this.workers.push(worker);
+    worker.start();
+    return worker;
+  }
+
+  /** Every running worker serves, every shard has one connected owner, every running database node is up. */
   async ready(): Promise<void> {
     await until("all members ready", () => {
       const workers = this.#live(this.workers, this.list.workers());
       const dbnodes = this.#live(this.dbnodes, this.list.dbnodes());
-      const shards = new Set(workers.flatMap((worker) => worker.shards));
+      const shards = workers.flatMap((worker) => worker.connected);
       const shardCount = this.list.topology()?.shardCount ?? -1;
       return (
-        workers.length === this.workers.length &&
-        dbnodes.length === this.dbnodes.length &&
-        shards.size === shardCount
+        workers.length === this.workers.filter((role) => role.isRunning).length &&
+        dbnodes.length === this.dbnodes.filter((role) => role.isRunning).length &&
+        shards.length === shardCount &&
+        new Set(shards).size === shardCount
       );
     });
+  }
+
+  /** So many more dispatches from Discord. */
+  async dispatched(more: number): Promise<void> {
+    const from = this.simulator.stats().dispatches;
+    await until(`${more} more dispatches`, () => this.simulator.stats().dispatches >= from + more);
   }
 
   /** Everything dispatched is handled, in the log, and saved by every node. */
@@ -123,8 +151,8 @@ export class Cluster {
       if (ledger.sessions.some((session) => !session.connected || session.unsent > 0)) return false;
       if (ledger.answers.pending > 0) return false;
       if ((await this.verdict()).lost > 0) return false;
-      const workers = [...this.list.workers().values()];
-      const saved = [...this.list.dbnodes().values()];
+      const workers = [...this.list.workers().values()].filter((worker) => worker.live);
+      const saved = [...this.list.dbnodes().values()].filter((node) => node.live);
       const ends = new Set(saved.map((node) => `${node.saved}/${node.streamLast}`));
       return (
         workers.every((worker) => worker.queued === 0 && worker.dirtyGuilds === 0) &&
@@ -198,24 +226,29 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
   await ensureStreams(nc);
   const list = await ClusterList.open(nc, pino({ level: "silent" }));
   t.teardown(() => list.stop());
-  const cluster = new Cluster(server, simulator, nc, list);
-  const env = { NATS_URL: server.url, DISCORD_API: simulator.apiUrl, DISCORD_TOKEN: simulator.token };
+  const env = {
+    NATS_URL: server.url,
+    DISCORD_API: simulator.apiUrl,
+    DISCORD_TOKEN: simulator.token,
+    GUILDSTREAM_DATA: folder,
+  };
+  const newWorker = (id: string): RoleProcess => {
+    const shards = String(options.shards ?? 2);
+    const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
+    return new RoleProcess(id, [...args, ...(options.workerArgs ?? [])], env);
+  };
+  const cluster = new Cluster(server, simulator, nc, list, newWorker);
   for (let n = 1; n <= (options.dbnodes ?? 2); n += 1) {
     const id = `db-${n}`;
     cluster.dbnodes.push(new RoleProcess(id, ["dbnode", "--id", id, "--data", join(folder, id)], env));
   }
-  for (let n = 1; n <= (options.workers ?? 1); n += 1) {
-    const id = `worker-${n}`;
-    const shards = String(options.shards ?? 2);
-    const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
-    cluster.workers.push(new RoleProcess(id, args, env));
-  }
-  const roles = [...cluster.dbnodes, ...cluster.workers];
+  for (let n = 1; n <= (options.workers ?? 1); n += 1) cluster.workers.push(newWorker(`worker-${n}`));
   t.teardown(async () => {
+    const roles = [...cluster.dbnodes, ...cluster.workers];
     if (!t.passed) for (const role of roles) t.log(`--- ${role.id}\n${role.output.slice(-3_000)}`);
     await Promise.all(roles.map((role) => role.end("SIGKILL")));
   });
-  for (const role of roles) role.start();
+  for (const role of [...cluster.dbnodes, ...cluster.workers]) role.start();
   await cluster.ready();
   return cluster;
 }
