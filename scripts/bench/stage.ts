@@ -149,9 +149,9 @@ export class Stage {
     return new SimulatorClient(await simulator.ready);
   }
 
-  worker(bot: string, simulator: SimulatorClient, shards: number): BenchProcess {
-    const args = ["worker", "--id", "worker-1", "--bot", bot, "--shards", String(shards)];
-    return this.role("worker", args, { DISCORD_API: simulator.apiUrl });
+  worker(bot: string, simulator: SimulatorClient, shards: number, id = "worker-1"): BenchProcess {
+    const args = ["worker", "--id", id, "--bot", bot, "--shards", String(shards), "--data", this.folder];
+    return this.role(id, args, { DISCORD_API: simulator.apiUrl });
   }
 
   bareConsumer(simulator: SimulatorClient, shards: number): BenchProcess {

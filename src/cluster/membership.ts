@@ -50,7 +50,10 @@ export class Membership {
       this.#revision = 0;
       void this.beat();
     });
-    const taken = await this.#write(before).catch((error: unknown) => this.#trouble(error));
+    const taken = await this.#write(before).catch((error: unknown) => {
+      this.#revision = before; // The next beat tries to write over the same.
+      return this.#trouble(error);
+    });
     if (taken !== undefined) {
       this.stop();
       throw taken;
