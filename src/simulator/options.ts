@@ -18,6 +18,7 @@ const schema = z.strictObject({
   maxConcurrency: z.number().int().min(1).default(1),
   identifyLimit: z.number().int().min(0).default(LIMITS.identifyTotal),
   identifyIntervalMs: count(60_000).default(LIMITS.identifyIntervalMs),
+  identifyResetMs: z.number().int().min(1).default(LIMITS.identifyResetMs),
   replayWindow: z.number().int().min(1).max(10_000_000).default(LIMITS.replayWindow),
   token: z.string().min(1).default("simulator-token"),
   heartbeatIntervalMs: z.number().int().min(50).default(LIMITS.heartbeatIntervalMs),
@@ -41,8 +42,8 @@ const schema = z.strictObject({
  * - `guilds`, `ratePerSecond`, `seed`: the world and its traffic. `paused` waits for /control/traffic.
  * - `shards`, `maxConcurrency`, `identifyLimit`: what GET /gateway/bot says and IDENTIFY is held to.
  * - `replayWindow`: dispatches a RESUME can reach back. `sessionTtlMs`: how long it may take to come.
- * - `interactionAnswerMs`, `interactionTokenMs`, `identifyIntervalMs`, `heartbeatIntervalMs`: Discord's
- *   times, to be shortened in tests.
+ * - `interactionAnswerMs`, `interactionTokenMs`, `identifyIntervalMs`, `identifyResetMs`, `heartbeatIntervalMs`:
+ *   Discord's times, to be shortened in tests.
  * - `disallowedIntents`: bits that IDENTIFY is refused for with close code 4014.
  * - `echoBotMessages`: messages the bot creates come back as MESSAGE_CREATE, as on Discord.
  */

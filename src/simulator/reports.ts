@@ -64,6 +64,7 @@ export class Reports {
       voided: ledger.voided,
       connections: this.gateway.connections().length,
       identifiesRemaining: identifyBudget.report().remaining,
+      identifyShortestGapMs: identifyBudget.shortestGapMs,
       sessionsLost: { ...sessions.ends },
       sessions: sessions.all().map((session) => ({
         shard: session.identity.shard,

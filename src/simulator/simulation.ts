@@ -44,11 +44,7 @@ export class Simulation {
     this.sessions = new Sessions(this.ledger, options.sessionTtlMs, (event) => {
       if (event.t === "INTERACTION_CREATE") this.interactions.void(event.id);
     });
-    this.identifyBudget = new IdentifyBudget(
-      options.identifyLimit,
-      options.maxConcurrency,
-      options.identifyIntervalMs,
-    );
+    this.identifyBudget = new IdentifyBudget(options);
   }
 
   /** Whether a session of the guild's shard is there: without one nothing happens in the guild. */

@@ -189,6 +189,18 @@ test("one IDENTIFY per max_concurrency key and interval; the next gets op 9", as
   const { json } = await call(simulator, "GET", "/api/v10/gateway/bot");
   t.like(json.session_start_limit, { total: 10, remaining: 8, max_concurrency: 2 });
   t.true(json.session_start_limit.reset_after > 86_000_000);
+  const { identifiesTooSoon, identifyShortestGapMs } = simulator.stats();
+  t.is(identifiesTooSoon, 1);
+  t.true(identifyShortestGapMs !== null && identifyShortestGapMs < 60_000);
+});
+
+test("a spent session start limit is whole again after its reset", async (t) => {
+  const simulator = await start(t, { identifyLimit: 1, identifyResetMs: 300 });
+  const client = new Client(simulator.url);
+  await client.starts();
+  await until("the reset", () => simulator.stats().identifiesRemaining === 1);
+  await new Client(simulator.url).starts();
+  t.is(simulator.stats().identifiesOverLimit, 0);
 });
 
 test("a client that does not heartbeat is closed and can resume", async (t) => {
