@@ -144,6 +144,30 @@ export const limits = {
   /** Ahead of need only while memory is emptier than this share of its budget. */
   warmMemoryShare: 0.5,
 
+  // The identify budget.
+  /** Discord: one IDENTIFY per bucket in this time. */
+  identifyIntervalMs: 5_000,
+  /** Added to it: Discord measures at its end, so one that was fast on its way must not catch up with a slow one. */
+  identifyMarginMs: 500,
+  /** From asking for a turn to its IDENTIFY; later it is not used. Less than the margin, which it eats from. */
+  identifyUseWithinMs: 250,
+  /** Of the daily total, never spent; see reserveOf in core/identify.ts. */
+  identifyReserveShare: 0.01,
+  /** Shards that begin or cease to wait within this are told of in one write. */
+  identifyAnnounceMs: 50,
+  /** Before the first turn of a shard: other workers' shards that wait become known, and lower ones go first. */
+  identifySettleMs: 300,
+  /** For a lower shard of the bucket that waits elsewhere, once the turn is free; then it has had its chance. */
+  identifyHeadStartMs: 500,
+  /** Discord is asked so often what is left of the day, by each worker whose shards wait; never within the second. */
+  identifyAskIntervalMs: 60_000,
+  identifyAskMinIntervalMs: 1_000,
+  /** Two answers whose resets are closer than this speak of the same day. */
+  identifyResetToleranceMs: 2_000,
+  /** Discord or the list-server does not answer. */
+  identifyRetryMs: 1_000,
+  identifyRefusalLogIntervalMs: 300_000,
+
   // `guildstream start` and the operator's views.
   ops: {
     /** A child's drain is bounded by itself; this much later it is killed. */

@@ -38,4 +38,5 @@ export const clusterKeys = {
   shard: (shard: number) => `shard.${shard}`,
   session: (shard: number) => `session.${shard}`,
   identify: (bucket: number) => `identify.${bucket}`,
+  identifyDaily: "identify.daily",
 } as const;

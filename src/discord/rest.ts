@@ -10,7 +10,15 @@
  * Used by the worker, the shards (gatewayUrl) and effects.ts.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { DiscordAPIError, REST, type RequestData, type RequestMethod, type RouteLike } from "@discordjs/rest";
+import {
+  DiscordAPIError,
+  parseResponse,
+  REST,
+  type RequestData,
+  type RequestMethod,
+  type ResponseLike,
+  type RouteLike,
+} from "@discordjs/rest";
 import {
   type APIApplication,
   type APIUser,
@@ -20,6 +28,7 @@ import {
 } from "discord-api-types/v10";
 import type { Logger, RestClient } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
+import type { SessionStartLimit } from "../core/identify.js";
 import { limits } from "../core/limits.js";
 import { tokenInvalid } from "./close-codes.js";
 import { hasSameCommands } from "./commands.js";
@@ -86,14 +95,23 @@ export class DiscordRest {
   async request(
     method: Method,
     route: RouteLike,
-    options: Pick<RequestData, "body" | "auth"> & { attempts?: number } = {},
+    options: Pick<RequestData, "body" | "auth"> & {
+      attempts?: number;
+      onResponse?: (response: ResponseLike) => void;
+    } = {},
   ): Promise<unknown> {
-    const { attempts = method === "POST" || method === "PATCH" ? 1 : limits.effectAttemptsMax, ...data } =
-      options;
+    const {
+      attempts = method === "POST" || method === "PATCH" ? 1 : limits.effectAttemptsMax,
+      onResponse,
+      ...data
+    } = options;
     for (let attempt = 1; ; attempt += 1) {
       if (this.#tokenError !== undefined && data.auth !== false) throw this.#tokenError;
       try {
-        return await this.#rest.request({ ...data, method: method as RequestMethod, fullRoute: route });
+        const request = { ...data, method: method as RequestMethod, fullRoute: route };
+        const response = await this.#rest.queueRequest(request);
+        onResponse?.(response);
+        return await parseResponse(response);
       } catch (error) {
         const translated = this.#translate(error, data.auth !== false);
         if (attempt >= attempts || !mayRecover(translated)) throw translated;
@@ -104,7 +122,20 @@ export class DiscordRest {
 
   /** GET /gateway/bot: the URL, the recommended shard count, and what is left of the identify budget. */
   async gatewayBot(): Promise<RESTGetAPIGatewayBotResult> {
-    return (await this.request("GET", Routes.gatewayBot())) as RESTGetAPIGatewayBotResult;
+    return (await this.#askGateway()).gateway;
+  }
+
+  /** The same answer's identify budget, its reset told by Discord's clock (the answer's Date header). */
+  async sessionStartLimit(): Promise<SessionStartLimit> {
+    const { gateway, answeredAt } = await this.#askGateway();
+    const limit = gateway.session_start_limit;
+    return {
+      total: limit.total,
+      remaining: limit.remaining,
+      resetAfterMs: limit.reset_after,
+      resetAt: answeredAt + limit.reset_after,
+      maxConcurrency: Math.max(1, limit.max_concurrency),
+    };
   }
 
   /** Where shards connect; asked once a minute at most, however many shards start. */
@@ -112,13 +143,28 @@ export class DiscordRest {
     if (this.#gateway !== undefined && performance.now() - this.#gateway.at < limits.gatewayUrlAgeMs) {
       return this.#gateway.url;
     }
-    const url = this.gatewayBot().then((gateway) => gateway.url);
+    const url = this.#askGateway().then(({ gateway }) => gateway.url);
     const entry = { url, at: performance.now() };
     this.#gateway = entry;
     url.catch(() => {
       if (this.#gateway === entry) this.#gateway = undefined;
     });
     return url;
+  }
+
+  /** Discord answers this one seldom (a few times in 5 s): whatever it was asked for, the URL is kept. */
+  async #askGateway(): Promise<{ gateway: RESTGetAPIGatewayBotResult; answeredAt: number }> {
+    // A proxy may leave the header out; then this machine's clock has to do.
+    let answeredAt = Date.now();
+    const body = await this.request("GET", Routes.gatewayBot(), {
+      onResponse: ({ headers }) => {
+        const date = Date.parse(headers.get("date") ?? "");
+        if (!Number.isNaN(date)) answeredAt = date;
+      },
+    });
+    const gateway = body as RESTGetAPIGatewayBotResult;
+    this.#gateway = { url: Promise.resolve(gateway.url), at: performance.now() };
+    return { gateway, answeredAt };
   }
 
   /** The bot's own user. The first call of a start: it tells whether the token is good. */

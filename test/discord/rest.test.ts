@@ -33,6 +33,28 @@ test("gateway, user and application are answered; the gateway's URL is asked for
   t.truthy(simulator);
 });
 
+test("what is left of the day has its reset by Discord's clock, whatever this machine's says", async (t) => {
+  const discordNow = Date.parse("2030-01-01T00:00:00Z");
+  const limit = { total: 1_000, remaining: 7, reset_after: 3_000, max_concurrency: 16 };
+  const server = createServer((_request, response) => {
+    response.setHeader("date", new Date(discordNow).toUTCString());
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify({ url: "ws://gateway", shards: 1, session_start_limit: limit }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => server.close());
+  const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/api`;
+  const rest = createRest({ token: "t", apiUrl, log: quiet });
+  t.teardown(() => rest.close());
+  t.deepEqual(await rest.sessionStartLimit(), {
+    total: 1_000,
+    remaining: 7,
+    resetAfterMs: 3_000,
+    resetAt: discordNow + 3_000,
+    maxConcurrency: 16,
+  });
+});
+
 test("a wrong token is named, with what to do; no further request leaves with it", async (t) => {
   const { simulator } = await simulate(t);
   const rest = createRest({ token: "wrong-secret", apiUrl: simulator.apiUrl, log: quiet });
