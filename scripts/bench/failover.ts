@@ -5,6 +5,7 @@
  * Most of it is the silence that makes others take it for dead (limits.memberDeadMs); the rest is claiming and RESUME.
  */
 import { limits } from "../../src/core/limits.js";
+import { connectedShards } from "../../src/core/members.js";
 import {
   type BenchContext,
   type BenchProcess,
@@ -82,10 +83,10 @@ async function served(stage: Stage, count: number): Promise<void> {
   const list = await stage.list();
   await until("every worker serves its share", () => {
     const live = [...list.workers().values()].filter((worker) => worker.live && worker.status === "ready");
-    const connected = live.flatMap((worker) => worker.connected);
+    const connected = live.flatMap(connectedShards);
     return (
       live.length === count &&
-      live.every((worker) => worker.connected.length > 0) &&
+      live.every((worker) => connectedShards(worker).length > 0) &&
       connected.length === shards &&
       new Set(connected).size === shards
     );

@@ -7,7 +7,7 @@
  * - Every wait here is bounded, and ends early when nobody is left to wait for.
  */
 import { limits } from "../core/limits.js";
-import { takesShards, type WorkerEntry } from "../core/members.js";
+import { connectedShards, takesShards, type WorkerEntry } from "../core/members.js";
 import type { ClusterList, Listed } from "./list.js";
 
 /** The incarnations of the workers that are leaving; goes into our own entry as `noted`. */
@@ -46,7 +46,7 @@ export async function servedElsewhere(
   shards: readonly number[],
 ): Promise<number[]> {
   const missing = (): number[] => {
-    const served = new Set(takers(list, own).flatMap((worker) => worker.connected));
+    const served = new Set(takers(list, own).flatMap(connectedShards));
     return shards.filter((shard) => !served.has(shard));
   };
   const over = (): boolean => missing().length === 0 || takers(list, own).length === 0;

@@ -15,6 +15,12 @@
 import type { z } from "zod";
 import type { Logger } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
+import {
+  type IdentifyDailyEntry,
+  type IdentifyTurnEntry,
+  identifyDailyEntry,
+  identifyTurnEntry,
+} from "../core/identify.js";
 import { limits } from "../core/limits.js";
 import {
   type DbnodeEntry,
@@ -155,6 +161,14 @@ export class ClusterList {
     const silentMs = this.#silentMs(observed);
     const { revision } = observed.entry;
     return { ...(observed.parsed as T), revision, live: silentMs < this.#memberDeadMs, silentMs };
+  }
+
+  identifyDaily(): Listed<IdentifyDailyEntry> | undefined {
+    return this.read(clusterKeys.identifyDaily, identifyDailyEntry);
+  }
+
+  identifyTurn(bucket: number): Listed<IdentifyTurnEntry> | undefined {
+    return this.read(clusterKeys.identify(bucket), identifyTurnEntry);
   }
 
   /** The revision to give `compareAndSet`, also of deleted or invalid entries. */

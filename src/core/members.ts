@@ -54,8 +54,10 @@ export const workerEntry = z.object({
   ...member,
   bot: z.string(),
   shards: z.array(count),
-  /** Of these, the ones whose session is connected. */
-  connected: z.array(count).default([]),
+  /** Of these the ones off the gateway: on their way, waiting for leave to IDENTIFY, off until the queue has drained. */
+  offline: z
+    .object({ connecting: z.array(count), identifying: z.array(count), paused: z.array(count) })
+    .default({ connecting: [], identifying: [], paused: [] }),
   /** Incarnations of leaving workers (dying, offline-temporary) that this one has taken note of. */
   noted: z.array(z.string()).default([]),
   /** Guilds in memory, and of these the ones not yet saved by enough database nodes. */
@@ -76,6 +78,13 @@ export const workerEntry = z.object({
   queued: count,
 });
 export type WorkerEntry = z.infer<typeof workerEntry>;
+
+/** The shards of a worker whose sessions are connected: the ones it really serves. */
+export function connectedShards({ shards, offline }: Pick<WorkerEntry, "shards" | "offline">): number[] {
+  const { connecting, identifying, paused } = offline;
+  const off = new Set([...connecting, ...identifying, ...paused]);
+  return shards.filter((shard) => !off.has(shard));
+}
 
 export const dbnodeEntry = z.object({
   ...member,

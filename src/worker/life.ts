@@ -100,8 +100,11 @@ export class Life {
     return [...this.#shards.keys()].sort((a, b) => a - b);
   }
 
-  get connected(): number[] {
-    return this.shards.filter((shard) => this.#shards.get(shard)!.isConnected);
+  /** The shards that are not connected; those that wait for leave to IDENTIFY among them. */
+  get offline(): { connecting: number[]; paused: number[] } {
+    const off = this.shards.filter((shard) => !this.#shards.get(shard)!.isConnected);
+    const isPaused = (shard: number): boolean => this.#shards.get(shard)!.isPaused;
+    return { connecting: off.filter((shard) => !isPaused(shard)), paused: off.filter(isPaused) };
   }
 
   get guilds(): number {
@@ -247,7 +250,7 @@ export class Life {
 
   /** A shard between IDENTIFY and READY would lose its session; the connected ones may go, the highest first. */
   #releasable(): number[] {
-    return this.connected.reverse();
+    return this.shards.filter((shard) => this.#shards.get(shard)!.isConnected).reverse();
   }
 
   async #closeShard(shard: number, deadlineAt: number): Promise<void> {

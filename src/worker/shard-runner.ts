@@ -130,6 +130,11 @@ export class ShardRunner {
     return this.#gateway.state === "ready" && this.#checkpointed?.sessionId === this.#session;
   }
 
+  /** Off the gateway because the queue was full. */
+  get isPaused(): boolean {
+    return this.#gateway.state === "paused";
+  }
+
   connect(): void {
     this.#gateway.connect();
   }

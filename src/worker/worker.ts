@@ -38,6 +38,8 @@ export interface WorkerOptions {
   log: Logger;
   /** Where the last list is kept, for a boot at which the list-server does not answer. */
   listCacheFile?: string;
+  /** Discord's 5 s between IDENTIFYs; shorter only where a simulator's is. */
+  identifyIntervalMs?: number;
 }
 
 export interface StopOptions {
@@ -129,8 +131,14 @@ class Worker implements RunningWorker {
     await list.announce(clusterKeys.worker(id), () => this.status(), this.#fail);
     noteAtOnce(list, id);
     await this.#ensureTopology(list);
-    const limit = async () => (await this.#rest.gatewayBot()).session_start_limit;
-    this.#budget = new IdentifyBudget(list, limit, log);
+    this.#budget = new IdentifyBudget({
+      list,
+      by: id,
+      ask: () => this.#rest.sessionStartLimit(),
+      log,
+      onWaitingChanged: () => void list.beat(),
+      intervalMs: this.#options.identifyIntervalMs,
+    });
     this.#pulse = watchPulse((stoodMs) => void this.#stoodStill(stoodMs));
     await this.#beginLife();
     void this.#becomeReady();
@@ -159,7 +167,7 @@ class Worker implements RunningWorker {
       rssBytes: process.memoryUsage.rss(),
       bot: this.#options.bot.name,
       shards: life?.shards ?? [],
-      connected: life?.connected ?? [],
+      offline: this.#offline(),
       noted: this.#list === undefined ? [] : leavers(this.#list),
       guilds: life?.guilds ?? 0,
       dirtyGuilds: life?.dirtyGuilds ?? 0,
@@ -173,6 +181,13 @@ class Worker implements RunningWorker {
   stop(options: StopOptions = {}): Promise<void> {
     this.#stopped ??= this.#stop(options.temporary === true);
     return this.#stopped;
+  }
+
+  /** Whatever is not connected, and why. */
+  #offline(): WorkerEntry["offline"] {
+    const identifying = this.#budget?.waiting ?? [];
+    const { connecting = [], paused = [] } = this.#life?.offline ?? {};
+    return { connecting: connecting.filter((shard) => !identifying.includes(shard)), identifying, paused };
   }
 
   async #stop(temporary: boolean): Promise<void> {
@@ -294,9 +309,9 @@ class Worker implements RunningWorker {
 
   async #becomeReady(): Promise<void> {
     while (this.#status === "booting") {
-      const { shards = [], connected = [] } = this.#life ?? {};
+      const { shards = [], offline } = this.#life ?? {};
       const settled = shards.length > 0 || (this.#list?.workers().size ?? 0) > 1;
-      if (settled && shards.length === connected.length) {
+      if (settled && offline?.connecting.length === 0 && offline.paused.length === 0) {
         this.#status = nextStatus(this.#status, "ready");
         await this.#list?.beat();
         this.#isReady();

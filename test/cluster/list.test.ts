@@ -14,24 +14,13 @@ import { connectNats, type NatsConnection } from "../../src/nats/connect.js";
 import { ensureStreams } from "../../src/nats/definitions.js";
 import type { EmbeddedServer } from "../../src/nats/embedded.js";
 import { until } from "../helpers/cluster.js";
+import { workerEntryOf } from "../helpers/entries.js";
 import { natsVersions, tempDir, withServer } from "../helpers/nats.js";
 
 const silent = pino({ level: "silent" });
 
-function worker(id: string, incarnation: string, fields: Partial<WorkerEntry> = {}): WorkerEntry {
-  const totals = {
-    dispatches: 0,
-    handled: 0,
-    skipped: 0,
-    appended: 0,
-    handlerErrors: 0,
-    fenced: 0,
-    queued: 0,
-  };
-  const effects = { effectsSent: 0, effectsDropped: 0, identifies: 0, resumes: 0, guilds: 0, dirtyGuilds: 0 };
-  const process = { version: "0", host: "elsewhere", pid: 1, at: 0, rssBytes: 0, bot: "counting" };
-  const place = { status: "ready" as const, shards: [], connected: [], noted: [] };
-  return { id, incarnation, ...process, ...place, ...totals, ...effects, ...fields };
+function worker(id: string, incarnation: string): WorkerEntry {
+  return workerEntryOf(id, { incarnation });
 }
 
 async function open(

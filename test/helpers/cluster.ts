@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import { pino } from "pino";
 import { ClusterList } from "../../src/cluster/list.js";
-import { getReply } from "../../src/core/members.js";
+import { connectedShards, getReply } from "../../src/core/members.js";
 import { dbnodeSubjects } from "../../src/core/subjects.js";
 import { connectNats, type NatsConnection } from "../../src/nats/connect.js";
 import { ensureStreams, packageRoot } from "../../src/nats/definitions.js";
@@ -25,6 +25,10 @@ export interface ClusterOptions {
   bot?: string;
   /** More flags for the workers. */
   workerArgs?: readonly string[];
+  /** Shortens the workers' identify interval, as the simulator's is; their bot is `counting` then. */
+  identifyIntervalMs?: number;
+  /** Resolves at once instead of when everything is ready. */
+  isReadyAwaited?: boolean;
 }
 
 /** One role in a process of its own; `kill` is SIGKILL, `start` begins a new life with the same id and folder. */
@@ -36,6 +40,8 @@ export class RoleProcess {
     readonly id: string,
     readonly args: readonly string[],
     readonly env: Record<string, string>,
+    /** Below the build folder. */
+    readonly entry = "src/cli.js",
   ) {}
 
   get output(): string {
@@ -57,8 +63,7 @@ export class RoleProcess {
   }
 
   start(): void {
-    const cli = join(packageRoot(), "build", "src", "cli.js");
-    const child = spawn(process.execPath, [cli, ...this.args], {
+    const child = spawn(process.execPath, [join(packageRoot(), "build", this.entry), ...this.args], {
       env: { ...process.env, ...this.env },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -126,7 +131,7 @@ export class Cluster {
     await until("all members ready", () => {
       const workers = this.#live(this.workers, this.list.workers());
       const dbnodes = this.#live(this.dbnodes, this.list.dbnodes());
-      const shards = workers.flatMap((worker) => worker.connected);
+      const shards = workers.flatMap(connectedShards);
       const shardCount = this.list.topology()?.shardCount ?? -1;
       return (
         workers.length === this.workers.filter((role) => role.isRunning).length &&
@@ -234,6 +239,10 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
   };
   const newWorker = (id: string): RoleProcess => {
     const shards = String(options.shards ?? 2);
+    if (options.identifyIntervalMs !== undefined) {
+      const args = [id, shards, String(options.identifyIntervalMs)];
+      return new RoleProcess(id, args, env, "test/helpers/worker-process.js");
+    }
     const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
     return new RoleProcess(id, [...args, ...(options.workerArgs ?? [])], env);
   };
@@ -249,6 +258,6 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
     await Promise.all(roles.map((role) => role.end("SIGKILL")));
   });
   for (const role of [...cluster.dbnodes, ...cluster.workers]) role.start();
-  await cluster.ready();
+  if (options.isReadyAwaited !== false) await cluster.ready();
   return cluster;
 }

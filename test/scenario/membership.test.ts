@@ -4,6 +4,7 @@
  * nodes end with the same bytes.
  */
 import test from "ava";
+import { connectedShards } from "../../src/core/members.js";
 import { auditLog } from "../helpers/audit.js";
 import { type Cluster, type RoleProcess, until, withCluster } from "../helpers/cluster.js";
 
@@ -103,7 +104,7 @@ async function freeze(cluster: Cluster, worker: RoleProcess): Promise<void> {
 async function servedByOthers(cluster: Cluster, id: string, shards: readonly number[]): Promise<void> {
   await until("its shards served elsewhere", () => {
     const others = [...cluster.list.workers().values()].filter((other) => other.live && other.id !== id);
-    const served = new Set(others.flatMap((other) => other.connected));
+    const served = new Set(others.flatMap(connectedShards));
     return shards.every((shard) => served.has(shard));
   });
 }
