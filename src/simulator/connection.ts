@@ -20,6 +20,7 @@ export class Connection {
   readonly #transport: Transport;
   readonly #delay = new DelayLine();
   readonly #zombieTimer: NodeJS.Timeout;
+  readonly #identifyTimer: NodeJS.Timeout;
   #closing = false;
   #scheduled = false;
   #next = 1;
@@ -37,11 +38,16 @@ export class Connection {
     compressed: boolean,
   ) {
     this.#transport = createTransport(socket, compressed);
-    const { heartbeatIntervalMs } = simulation.options;
+    const { heartbeatIntervalMs, identifyTimeoutMs } = simulation.options;
+    simulation.counters.connectionsOpened++;
     this.#zombieTimer = setTimeout(() => {
       simulation.counters.zombies++;
       this.close(GatewayCloseCodes.SessionTimedOut, "Session timed out.");
     }, heartbeatIntervalMs * LIMITS.zombieIntervals);
+    this.#identifyTimer = setTimeout(() => {
+      simulation.counters.identifyTimeouts++;
+      this.close(GatewayCloseCodes.SessionTimedOut, "Neither IDENTIFY nor RESUME came.");
+    }, identifyTimeoutMs);
     socket.on("message", (data) => this.#onMessage(data.toString()));
     socket.on("close", (code) => this.#onClose(code));
     this.send(GatewayOpcodes.Hello, { heartbeat_interval: heartbeatIntervalMs, _trace: [] });
@@ -54,6 +60,7 @@ export class Connection {
 
   /** Makes this the connection of a session, sending from the dispatch after `seq`. */
   attach(session: Session, seq: number): void {
+    clearTimeout(this.#identifyTimer);
     this.session = session;
     session.connection = this;
     if (session.ttlTimer !== null) clearTimeout(session.ttlTimer);
@@ -77,7 +84,8 @@ export class Connection {
 
   /** Closes with a code of Gateway "Close Event Codes"; the session stays resumable unless ended. */
   close(code: number, reason = ""): void {
-    if (this.#closing) return;
+    // The client may have been first: its close frame is here, its end of the socket is not.
+    if (this.#closing || this.socket.readyState !== this.socket.OPEN) return;
     this.simulation.counters.countClose("server", code);
     this.#closing = true;
     this.socket.close(code, reason);
@@ -222,6 +230,7 @@ export class Connection {
     if (byClient) this.simulation.counters.countClose("client", code);
     this.#closing = true;
     clearTimeout(this.#zombieTimer);
+    clearTimeout(this.#identifyTimer);
     this.#delay.clear();
     this.#transport.close();
     const { session } = this;

@@ -4,6 +4,11 @@
  * Every field only rises. Written where the thing happens, read by control.ts.
  */
 export class Counters {
+  connectionsOpened = 0;
+  /** Connections closed for sending neither IDENTIFY nor RESUME in time. */
+  identifyTimeouts = 0;
+  /** WebSocket upgrades that a fault refused. */
+  refused = 0;
   identifies = 0;
   /** IDENTIFYs refused with op 9: more than max_concurrency in 5 s. */
   identifiesTooSoon = 0;

@@ -32,6 +32,11 @@ export const faultSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("pauseReading"), ms: durationMs, shard }),
   z.strictObject({ kind: z.literal("outage"), guildId, end: z.boolean().default(false) }),
   z.strictObject({
+    kind: z.literal("refuse"),
+    status: z.number().int().min(400).max(599).default(503),
+    count: z.number().int().min(0).default(1),
+  }),
+  z.strictObject({
     kind: z.literal("restFailure"),
     status: z.number().int().min(400).max(599).default(500),
     count: z.number().int().min(0).default(1),
@@ -45,6 +50,7 @@ export const faultSchema = z.discriminatedUnion("kind", [
  * - `duplicate`: the last `count` dispatches come again with the sequences they had.
  * - `delay`: everything is sent `ms` later, until set to 0. `pauseReading`: nothing is read for `ms`.
  * - `outage`: the guild becomes unavailable; with `end` it is back.
+ * - `refuse`: the next `count` WebSockets are not opened but answered with `status`.
  * - `restFailure`: the next `count` REST requests are answered with `status`.
  */
 export type Fault = z.input<typeof faultSchema>;
@@ -84,6 +90,9 @@ export class Faults {
         return this.#each(checked.shard, (connection) => connection.pauseReading(checked.ms));
       case "outage":
         return this.#outage(checked.guildId, checked.end);
+      case "refuse":
+        this.gateway.refuseNext(checked.count, checked.status);
+        return checked.count;
       case "restFailure":
         this.rest.failNext(checked.count, checked.status);
         return checked.count;

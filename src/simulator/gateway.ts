@@ -24,12 +24,14 @@ export class Gateway {
   readonly #connections = new Set<Connection>();
   /** How long connections to come hold their frames back; set by faults. */
   delayMs = 0;
+  #refusals = { count: 0, status: 503 };
 
   constructor(private readonly simulation: Simulation) {}
 
   /** Takes over the WebSocket upgrades of an HTTP server. */
   attach(http: Server): void {
     http.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
+      if (this.#refuses(socket)) return;
       this.#server.handleUpgrade(request, socket, head, (ws) => this.#accept(ws, request, socket));
     });
   }
@@ -41,6 +43,11 @@ export class Gateway {
     );
   }
 
+  /** Answers the next `count` upgrades with a status instead. */
+  refuseNext(count: number, status: number): void {
+    this.#refusals = { count, status };
+  }
+
   /** Closes every connection; those that do not answer in time are cut. */
   close(): void {
     for (const connection of this.#connections) connection.close(1001, "The simulator stops.");
@@ -48,6 +55,14 @@ export class Gateway {
       for (const ws of this.#server.clients) ws.terminate();
     }, LIMITS.closeGraceMs).unref();
     this.#server.close();
+  }
+
+  #refuses(socket: Socket): boolean {
+    if (this.#refusals.count === 0) return false;
+    this.#refusals.count--;
+    this.simulation.counters.refused++;
+    socket.end(`HTTP/1.1 ${this.#refusals.status} Refused\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    return true;
   }
 
   #accept(ws: WebSocket, request: IncomingMessage, socket: Socket): void {

@@ -9,6 +9,11 @@ export const LIMITS = {
   heartbeatIntervalMs: 41_250,
   /** A connection without heartbeat for this many intervals is closed with 4009 (session timed out). */
   zombieIntervals: 2,
+  /**
+   * A connection without IDENTIFY or RESUME for so long is closed with 4009, heartbeats or not. Discord documents no
+   * such time and promises none: a client must get along with being closed.
+   */
+  identifyTimeoutMs: 120_000,
   /** Discord keeps a session for a RESUME for a few minutes after its connection closed. */
   sessionTtlMs: 180_000,
   /** Dispatches kept for replay per session, beyond those of its start-up. */

@@ -22,6 +22,7 @@ const schema = z.strictObject({
   replayWindow: z.number().int().min(1).max(10_000_000).default(LIMITS.replayWindow),
   token: z.string().min(1).default("simulator-token"),
   heartbeatIntervalMs: z.number().int().min(50).default(LIMITS.heartbeatIntervalMs),
+  identifyTimeoutMs: z.number().int().min(1).max(86_400_000).default(LIMITS.identifyTimeoutMs),
   sessionTtlMs: count(86_400_000).default(LIMITS.sessionTtlMs),
   interactionAnswerMs: z.number().int().min(1).max(60_000).default(LIMITS.interactionAnswerMs),
   interactionTokenMs: z.number().int().min(1).default(LIMITS.interactionTokenMs),
@@ -42,6 +43,7 @@ const schema = z.strictObject({
  * - `guilds`, `ratePerSecond`, `seed`: the world and its traffic. `paused` waits for /control/traffic.
  * - `shards`, `maxConcurrency`, `identifyLimit`: what GET /gateway/bot says and IDENTIFY is held to.
  * - `replayWindow`: dispatches a RESUME can reach back. `sessionTtlMs`: how long it may take to come.
+ * - `identifyTimeoutMs`: how long a connection may go without IDENTIFY or RESUME.
  * - `interactionAnswerMs`, `interactionTokenMs`, `identifyIntervalMs`, `identifyResetMs`, `heartbeatIntervalMs`:
  *   Discord's times, to be shortened in tests.
  * - `disallowedIntents`: bits that IDENTIFY is refused for with close code 4014.

@@ -91,6 +91,14 @@ test("while reading is paused heartbeats are not acknowledged, after it they are
   t.true(performance.now() - startedMs >= 790);
 });
 
+test("refuse opens no WebSocket, as many times as asked", async (t) => {
+  const { simulator, fault } = await connected(t);
+  t.deepEqual(await fault({ kind: "refuse", status: 502, count: 2 }), { hit: 2 });
+  for (let n = 0; n < 2; n++) t.is(await new Client(simulator.url).closes(), 1006);
+  await new Client(simulator.url).receives("HELLO", ({ op }) => op === 10);
+  t.like(simulator.stats(), { refused: 2, connectionsOpened: 2, connections: 2 });
+});
+
 test("restFailure fails as many requests as asked", async (t) => {
   const { simulator, fault } = await connected(t);
   await fault({ kind: "restFailure", status: 503, count: 2 });

@@ -122,6 +122,42 @@ test("closing with 1000 or 1001 ends a session, 4200 and a broken connection kee
   }
 });
 
+test("a RESUME while the old connection is open: that one is closed, what it had not sent is replayed", async (t) => {
+  const simulator = await start(t);
+  const first = new Client(simulator.url);
+  await first.starts();
+  const { s } = first;
+  await say(simulator, 5);
+  const second = new Client(simulator.url);
+  await second.resumes(first.sessionId, s);
+  t.is(await first.closes(), 4000);
+  await say(simulator, 3);
+  await until("5 replayed and 3 new", () => second.of("MESSAGE_CREATE").length === 8);
+  t.is(first.of("MESSAGE_CREATE").length, 5);
+  t.deepEqual(
+    second.frames.filter((frame) => frame.op === 0).map((frame) => frame.s),
+    Array.from({ length: 9 }, (_, index) => s + 1 + index),
+  );
+  t.like(simulator.stats(), {
+    connections: 1,
+    connectionsOpened: 2,
+    sessionsLost: { closed: 0, expired: 0 },
+  });
+});
+
+test("who neither identifies nor resumes in time is closed with 4009, heartbeats or not", async (t) => {
+  const simulator = await start(t, { identifyTimeoutMs: 1_000 });
+  const [identified, silent, beating] = [0, 1, 2].map(() => new Client(simulator.url));
+  await identified!.starts();
+  const timer = setInterval(() => void beating!.sends(1, null), 50);
+  t.teardown(() => clearInterval(timer));
+  t.is(await silent!.closes(), 4009);
+  t.is(await beating!.closes(), 4009);
+  t.true(beating!.frames.filter(({ op }) => op === 11).length > 0);
+  t.is(identified!.closeCode, null);
+  t.like(simulator.stats(), { identifyTimeouts: 2, zombies: 0, connections: 1 });
+});
+
 test("a session that nobody resumes in time expires", async (t) => {
   const simulator = await start(t, { sessionTtlMs: 30 });
   const client = new Client(simulator.url);
