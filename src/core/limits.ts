@@ -56,6 +56,8 @@ export const limits = {
   gatewayHelloTimeoutMs: 15_000,
   /** Between IDENTIFY or RESUME and the first sign of life after it. */
   gatewayReadyTimeoutMs: 15_000,
+  /** The same for a RESUME over a prepared connection, which may have died unnoticed: another one is opened then. */
+  gatewayPreparedTimeoutMs: 2_000,
   /** A connection that was ready for so long starts its backoff over. */
   shardStableMs: 5_000,
   /** Failed attempts at a session's resume URL before the general gateway URL is tried. */

@@ -6,8 +6,13 @@
  * behind. So a connection here lives once: every `destroy`, the library's or ours, ends it and reports why. The
  * state machine in shard.ts makes the next one.
  *
+ * A connection can be held at HELLO: it heartbeats, and sends neither IDENTIFY nor RESUME until `release` gives it a
+ * session. The library asks for the session once, before it makes the socket, and RESUMEs with that very object as
+ * soon as it hears "hello"; so a held one gets a blank object, and "hello" is kept from it until that is filled in.
+ *
  * Invariants:
- * - `onEnd` is called once, and no hook after it. A dispatch that comes later counts as not received.
+ * - `onEnd` is called once, and no hook after it. A dispatch that comes later counts as not received, and nothing
+ *   is sent any more.
  * - The socket is closed with a resumable code unless asked otherwise (Gateway documentation, "Disconnecting":
  *   1000 and 1001 end the session).
  */
@@ -19,9 +24,13 @@ import {
   type WebSocketShardDestroyOptions,
   WebSocketShardDestroyRecovery,
 } from "@discordjs/ws";
-import type { GatewayDispatchPayload, GatewayReadyDispatchData } from "discord-api-types/v10";
+import type {
+  GatewayDispatchPayload,
+  GatewayReadyDispatchData,
+  GatewaySendPayload,
+} from "discord-api-types/v10";
 import type { WebSocket } from "ws";
-import { messageOf } from "../core/errors.js";
+import { assert, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 
 export interface ConnectionEnd {
@@ -33,6 +42,9 @@ export interface ConnectionEnd {
 }
 
 export interface ConnectionHooks {
+  /** A held connection stands at HELLO. */
+  onPrepared(): void;
+  /** HELLO is through: IDENTIFY or RESUME follows. */
   onHello(): void;
   onReady(data: GatewayReadyDispatchData): void;
   onResumed(): void;
@@ -53,6 +65,8 @@ export interface ConnectionOptions {
   intents: number;
   gatewayUrl: string;
   compress: boolean;
+  /** Goes up to HELLO, no further, until `release`. */
+  held: boolean;
 }
 
 /** 1006: what `ws` reports when the connection broke without a close frame (RFC 6455). */
@@ -72,18 +86,26 @@ function internals(shard: WebSocketShard): Internals {
 export class Connection extends WebSocketShard {
   readonly #hooks: ConnectionHooks;
   readonly #life: { ended: boolean };
+  /** What a held connection will RESUME with. */
+  readonly #blank: LibrarySession;
+  #held: boolean;
+  #hasHello = false;
+  #helloTimer: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
   #closeCode: number | undefined;
 
   constructor(options: ConnectionOptions, hooks: ConnectionHooks) {
-    const life = { ended: false };
+    const { shardId, shardCount, gatewayUrl, held } = options;
+    const life = { ended: false, asked: false };
+    const blank = { sessionId: "", sequence: 0, resumeURL: gatewayUrl, shardCount, shardId };
     super(
       {
         options: {
           compression: options.compress ? CompressionMethod.ZlibNative : null,
           encoding: Encoding.JSON,
           handshakeTimeout: limits.gatewayHandshakeTimeoutMs,
-          helloTimeout: limits.gatewayHelloTimeoutMs,
+          // The library's own would end a connection that is held; see open.
+          helloTimeout: null,
           readyTimeout: limits.gatewayReadyTimeoutMs,
           identifyProperties: { os: process.platform, browser: "guildstream", device: "guildstream" },
           initialPresence: null,
@@ -92,15 +114,20 @@ export class Connection extends WebSocketShard {
           token: options.token,
           useIdentifyCompression: false,
           version: "10",
-          shardCount: options.shardCount,
+          shardCount,
           gatewayInformation: {
-            url: options.gatewayUrl,
-            shards: options.shardCount,
+            url: gatewayUrl,
+            shards: shardCount,
             session_start_limit: { total: 0, remaining: 0, reset_after: 0, max_concurrency: 1 },
           },
         },
         // After the end nothing goes on from here, neither a dispatch nor a start that was underway.
-        retrieveSessionInfo: () => (life.ended ? new Promise<never>(() => {}) : hooks.session()),
+        retrieveSessionInfo: () => {
+          if (life.ended) return new Promise<never>(() => {});
+          const isFirst = !life.asked;
+          life.asked = true;
+          return isFirst && held ? blank : hooks.session();
+        },
         updateSessionInfo: (_shardId, session) => {
           // Called with null by `destroy` and with the next sequence before each dispatch. Neither is the library's
           // to decide: the session is over when Discord says so, and a dispatch counts once it has been taken.
@@ -108,21 +135,38 @@ export class Connection extends WebSocketShard {
         },
         waitForIdentify: (_shardId, signal) => hooks.waitForIdentify(signal),
       },
-      options.shardId,
+      shardId,
     );
     this.#hooks = hooks;
     this.#life = life;
+    this.#blank = blank;
+    this.#held = held;
   }
 
   /** Starts; everything that follows comes through the hooks. */
   open(): void {
+    this.#helloTimer = setTimeout(() => this.#end({ reason: "no HELLO" }), limits.gatewayHelloTimeoutMs);
+    this.#helloTimer.unref();
     super.connect().catch((error: unknown) => this.#end({ reason: messageOf(error) }));
+  }
+
+  /** Lets a held connection RESUME this session: at once if it stands at HELLO, else as soon as it does. */
+  release(session: LibrarySession): void {
+    assert(this.#held, "only a held connection is released, and once");
+    this.#held = false;
+    Object.assign(this.#blank, session);
+    if (this.#hasHello && this.#ended === undefined) this.emit("hello");
   }
 
   /** Ends the connection from this side; `code` 1000 ends the session as well. Done once the socket is closed. */
   async end(reason: string, code: number = limits.gatewayResumableCloseCode): Promise<void> {
     this.#end({ reason, closeWith: code });
     await this.#ended;
+  }
+
+  /** A start that goes on after the end (it waited for leave to IDENTIFY, say) must not reach Discord. */
+  override async send(payload: GatewaySendPayload): Promise<void> {
+    if (this.#ended === undefined) await super.send(payload);
   }
 
   /** Dispatches do not take the way through the emitter: half of the cost of a small one. */
@@ -147,6 +191,12 @@ export class Connection extends WebSocketShard {
         if (this.#ended !== undefined) {
           // The library starts to wait for its first heartbeat right after this: stop that.
           queueMicrotask(() => internals(this).initialHeartbeatTimeoutController?.abort());
+          return true;
+        }
+        clearTimeout(this.#helloTimer);
+        this.#hasHello = true;
+        if (this.#held) {
+          this.#hooks.onPrepared();
           return true;
         }
         this.#hooks.onHello();
@@ -179,6 +229,7 @@ export class Connection extends WebSocketShard {
       return;
     }
     const code = this.#closeCode;
+    clearTimeout(this.#helloTimer);
     this.#life.ended = true;
     this.#ended = this.#close(end.closeWith ?? limits.gatewayResumableCloseCode, end.reason);
     this.#hooks.onEnd({

@@ -15,6 +15,16 @@ export const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 /** 1 << 0 .. 25: everything that is not privileged or of DMs, and members and message content. */
 export const intents = 1 | 2 | 4 | 8 | 16 | 32 | 64 | 128 | 512 | 1024 | 2048 | 32768 | 65536;
 
+/** The one shard of a bot, without its simulator and without anybody who listens. */
+export const quietShard = {
+  shardId: 0,
+  shardCount: 1,
+  intents,
+  session: null,
+  throttler: { waitForIdentify: async () => {} },
+  log: quiet,
+};
+
 /** Resolves when the condition holds; the test's timeout ends the wait otherwise. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
@@ -43,17 +53,15 @@ export class Probe {
   fatal: GuildstreamError | undefined;
   /** Answers "full" from here on. */
   isFull = false;
+  /** Called in the middle of taking a dispatch. */
+  onTake: ((s: number) => void) | undefined;
 
   constructor(
     t: ExecutionContext,
     options: Pick<ShardOptions, "rest" | "token"> & { session?: SessionInfo | null } & Partial<ShardOptions>,
   ) {
     this.shard = new Shard({
-      shardId: 0,
-      shardCount: 1,
-      intents,
-      throttler: { waitForIdentify: async () => {} },
-      log: quiet,
+      ...quietShard,
       ...options,
       session: options.session ?? null,
       onDispatch: (payload, session, replayed) => this.#take(payload, session, replayed),
@@ -68,6 +76,7 @@ export class Probe {
   #take(payload: GatewayDispatchPayload, session: string, replayed: boolean): boolean {
     if (this.isFull) return false;
     this.taken.push({ t: payload.t, session, s: payload.s, replayed });
+    this.onTake?.(payload.s);
     const guildId = guildIdOf(payload);
     if (guildId === undefined || payload.t === "GUILD_CREATE" || payload.t === "GUILD_DELETE") return true;
     this.counts[guildId] ??= {};
