@@ -25,6 +25,12 @@ export const limits = {
   /** Between two reads of the log's last message while it does not answer. */
   judgeRetryMinMs: 50,
   judgeRetryMaxMs: 2_000,
+  /** Read one by one up to here; a longer history is worth a consumer of its own. */
+  readSinglyMax: 32,
+  readerBatchMessages: 500,
+  readerBatchBytes: 16 * MiB,
+  /** The server forgets the consumer so long after its last pull. */
+  readerIdleMs: 2_000,
   /** Appends in flight over all guilds of one worker. */
   appendsInFlightMax: 4_096,
   /** The server's memory of Nats-Msg-Id, as in streams/guilds.json. */
@@ -73,6 +79,14 @@ export const limits = {
   guildEvictMinIdleMs: 2_000,
   evictIntervalMs: 1_000,
   memoryBudgetBytes: 1024 * MiB,
+  /** Saved guilds leave until what is held is within this share of the budget. */
+  memoryEvictShare: 0.8,
+  /** Over the budget the shards leave the gateway; they are back below this share of it. */
+  memoryResumeShare: 0.9,
+  /** Whether loads that wait for memory may begin is looked at so often. */
+  memoryPollMs: 100,
+  /** What is wrong for long is said again so often. */
+  alarmRepeatMs: 30_000,
   /** Discord drops an interaction's token after 3 s without an answer; we stop a little earlier. */
   interactionAnswerMs: 2_900,
   /** Follow-ups: an interaction's token lives 15 minutes. */
@@ -86,6 +100,8 @@ export const limits = {
   gatewayUrlAgeMs: 60_000,
   /** Levels of arrays and objects inside each other in guild state. */
   stateDepthMax: 64,
+  /** A state's size is guessed from its changes, up to twice its last exact one and this; then it is taken again. */
+  stateGuessBytes: 16 * KiB,
   handlerTimeoutMs: 30_000,
   drainTimeoutMs: 30_000,
 
@@ -107,11 +123,27 @@ export const limits = {
   saveSliceMs: 5,
   dbGetWaitersMax: 10_000,
   quarantineReasonMaxLength: 300,
-  dbGetTimeoutMs: 2_000,
-  dbGetWaitMs: 1_500,
+  /** A worker waits so long for a node's answer, then asks the next: an interaction has 3 s in all. */
+  dbGetTimeoutMs: 1_000,
+  /** All nodes together; then the guild is rebuilt from the stream. */
+  dbGetAllMs: 1_500,
+  /** A node that is behind waits so long for the event that is asked for, then says how far it is. */
+  dbGetWaitMs: 750,
   quarantineEntriesMax: 10_000,
   documentCacheBytes: 128 * MiB,
   diskMapBytes: 64 * 1024 * MiB,
+
+  // Which node a worker asks.
+  /** The share of the newest answer in a node's smoothed answer time. */
+  nodeAnswerSmoothing: 0.2,
+  nodeAnswerHalfLifeMs: 5_000,
+  /** Nodes that answer faster than this are equally good. */
+  nodeAnswerFloorMs: 2,
+  /** So many messages behind the furthest node halve a node's requests. */
+  nodeLagMessages: 2_000,
+  /** A node that failed is avoided so long at first; not shorter than dbGetTimeoutMs, so that what was asked together has failed. */
+  nodeAvoidMinMs: 1_000,
+  nodeAvoidMaxMs: 8_000,
 
   // The list-server.
   heartbeatIntervalMs: 1_000,

@@ -76,6 +76,10 @@ export const workerEntry = z.object({
   resumes: count,
   /** Messages in rings, not yet processed. */
   queued: count,
+  /** Database nodes that must have saved a guild before it is clean; none: all of it is held in memory. */
+  savedBy: count.default(0),
+  /** Memory is full of what is not saved: shards are off the gateway until it is. */
+  backpressure: z.boolean().default(false),
 });
 export type WorkerEntry = z.infer<typeof workerEntry>;
 

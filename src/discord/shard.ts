@@ -364,8 +364,8 @@ export class Shard {
   #full(): void {
     // The callback that said so may have closed the shard, or given its session away.
     if (!this.#isUnderway) return;
-    this.#options.log.warn({ shard: this.id }, "the queue is full: off the gateway until it has drained");
-    this.#leave("paused", "the queue is full");
+    this.#options.log.warn({ shard: this.id }, "no room for more: off the gateway until there is");
+    this.#leave("paused", "no room for more");
   }
 
   #onEnd({ code, invalidSession, reason }: ConnectionEnd): void {

@@ -23,6 +23,7 @@ import {
   messageIdHeader,
   rollupHeader,
 } from "../core/subjects.js";
+import { readSubject } from "./subject-reader.js";
 
 export interface Append {
   subject: string;
@@ -261,15 +262,20 @@ export class GuildLog {
     return valid;
   }
 
-  /** All valid messages of a subject in order, up to a sequence. One request a message: for repair and rebuild. */
+  /** All valid messages of a subject in order, up to a sequence: for repair and rebuild. */
   async *readAll(subject: string, endSeq: number): AsyncGenerator<StoredMessage> {
-    let seq = 1;
-    while (seq <= endSeq) {
-      const raw = await this.#get({ next_by_subj: subject, seq });
+    let from = 1;
+    for (let read = 0; read < limits.readSinglyMax && from <= endSeq; read += 1) {
+      const raw = await this.#get({ next_by_subj: subject, seq: from });
       if (raw === undefined || raw.seq > endSeq) return;
       const decoded = decodeStored(raw);
       if (decoded !== undefined) yield decoded;
-      seq = raw.seq + 1;
+      from = raw.seq + 1;
+    }
+    if (from > endSeq) return;
+    for await (const { seq, msg } of readSubject(this.#nc, subject, from, endSeq)) {
+      const decoded = decode(seq, (name) => msg.headers?.get(name) || undefined, codec.decode(msg.data));
+      if (decoded !== undefined) yield decoded;
     }
   }
 
@@ -347,15 +353,23 @@ interface RawMessage {
 
 function decodeStored(raw: RawMessage): StoredMessage | undefined {
   const head = raw.hdrs === undefined ? "" : Buffer.from(raw.hdrs, "base64").toString("utf8");
-  const value = (name: string): string | undefined =>
+  const header = (name: string): string | undefined =>
     new RegExp(`^${name}: ?(.*?)\\r?$`, "im").exec(head)?.[1];
+  return decode(raw.seq, header, Buffer.from(raw.data ?? "", "base64").toString("utf8"));
+}
+
+/** The message if it is a valid one; anybody may have published it. */
+function decode(
+  seq: number,
+  header: (name: string) => string | undefined,
+  text: string,
+): StoredMessage | undefined {
   try {
-    const text = Buffer.from(raw.data ?? "", "base64").toString("utf8");
     return {
-      seq: raw.seq,
-      message: decodeMessage(value(kindHeader), text),
-      previousSeq: Number(value(expectedSequenceHeader) ?? 0),
-      messageId: value(messageIdHeader),
+      seq,
+      message: decodeMessage(header(kindHeader), text),
+      previousSeq: Number(header(expectedSequenceHeader) ?? 0),
+      messageId: header(messageIdHeader),
     };
   } catch {
     return undefined;

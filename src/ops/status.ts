@@ -70,6 +70,8 @@ function workerLine(worker: Listed<WorkerEntry>): string {
     `${plural(worker.guilds, "guild")} in memory (${whole(worker.dirtyGuilds)} unsaved)`,
     `${whole(worker.handled)} handled`,
     `${whole(worker.appended)} appended`,
+    ...(worker.savedBy === 0 ? ["SAVED BY NO DATABASE NODE"] : []),
+    ...(worker.backpressure ? ["MEMORY FULL, off the gateway"] : []),
     ...(worker.handlerErrors > 0 ? [plural(worker.handlerErrors, "handler error")] : []),
     ...(worker.queued > 0 ? [`${whole(worker.queued)} waiting`] : []),
     megabytes(worker.rssBytes),

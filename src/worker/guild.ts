@@ -48,12 +48,13 @@ export class Guild {
   readonly id: string;
   readonly subject: string;
   lastUsedAt = 0;
-  /** At most this much JSON; made exact whenever it comes near the limit. */
-  stateBytes = 0;
 
   readonly #services: GuildServices;
   #mode: Mode = "loading";
   #state: object = {};
+  /** At most this much JSON; made exact whenever it comes near the server's limit, or has doubled by guesses. */
+  #stateBytes = 0;
+  #exactBytes = 0;
   /** The state as a whole must go into the next event: the log has none yet, or an older version's. */
   #wholeState = true;
   #rev = 0;
@@ -85,6 +86,10 @@ export class Guild {
 
   get seq(): number {
     return this.#seq;
+  }
+
+  get stateBytes(): number {
+    return this.#stateBytes;
   }
 
   /** Nothing waits, runs or flies: it may leave memory once it is clean. */
@@ -133,6 +138,12 @@ export class Guild {
     this.#flush();
   }
 
+  #resize(bytes: number): void {
+    const before = this.#stateBytes;
+    this.#stateBytes = bytes;
+    if (bytes !== before) this.#services.resized(bytes - before);
+  }
+
   #setMode(mode: Mode): void {
     assert(legal[this.#mode].includes(mode), `guild ${this.id}: ${this.#mode} -> ${mode}`);
     this.#mode = mode;
@@ -148,7 +159,8 @@ export class Guild {
     }
     this.#state = opened.state;
     this.#wholeState = opened.changed;
-    this.stateBytes = opened.bytes;
+    this.#exactBytes = opened.bytes;
+    this.#resize(opened.bytes);
     this.#rev = document.rev;
     this.#epoch = document.epoch;
     this.#seq = document.seq;
@@ -283,9 +295,12 @@ export class Guild {
     const next = result.state as object;
     if (this.#wholeState) opsJson = `{"op":"add","path":"","value":${JSON.stringify(next)}}`;
     // A bound on the state's bytes: three per character of what was added; exact again when it comes near.
-    let bytes = this.stateBytes + opsJson.length * 3;
+    let bytes = this.#stateBytes + opsJson.length * 3;
     const maxBytes = this.#services.stateMaxBytes();
-    if (bytes > maxBytes) bytes = Buffer.byteLength(JSON.stringify(next));
+    if (bytes > Math.min(maxBytes, this.#exactBytes * 2 + limits.stateGuessBytes)) {
+      bytes = Buffer.byteLength(JSON.stringify(next));
+      if (bytes <= maxBytes) this.#exactBytes = bytes;
+    }
     if (bytes > maxBytes) {
       const hint = `keep less in the guild's state (${bytes} of at most ${maxBytes} bytes), or raise NATS' max_payload`;
       this.#reject(
@@ -296,7 +311,6 @@ export class Guild {
     }
     this.#state = next;
     this.#wholeState = false;
-    this.stateBytes = bytes;
     this.#cursor = { session: work.session, s: work.s };
     if (this.#pending !== undefined && this.#pending.opsJson.length + opsJson.length > maxBytes / 3) {
       // Together too long for one message; the whole state never is.
@@ -312,6 +326,8 @@ export class Guild {
       id: objectIdOf(work.payload),
     });
     this.#pending.take(work, effects);
+    // Only now: it may make quiet guilds leave, and with something pending this one is not quiet.
+    this.#resize(bytes);
     this.#flush();
   }
 

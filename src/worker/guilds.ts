@@ -1,9 +1,13 @@
 /**
- * Owns the table of guilds in memory: routes dispatches to them, lets clean idle ones leave, bounds appends in flight.
+ * Owns the table of guilds in memory: routes dispatches to them, lets clean idle ones leave, bounds appends in flight
+ * and what the guilds hold.
  *
  * Invariants:
  * - A guild leaves memory only when it is clean (saved by enough database nodes) and quiet.
  * - Dispatches of one guild reach it in the order of the ring.
+ * - What the guilds hold is counted as it changes. Over the budget, with nothing that may leave, the table is full: the
+ *   shards stop taking dispatches (shard-runner.ts), no load begins (loader.ts). So it is exceeded by no more than what
+ *   was on its way: the loads in flight, and the growth of guilds that run. Nothing is lost: Discord replays.
  *
  * If the process dies, this table is gone; the log and the checkpoint rebuild it. Called by the shards.
  */
@@ -12,6 +16,7 @@ import { messageOf } from "../core/errors.js";
 import type { Effect } from "../core/event.js";
 import { limits } from "../core/limits.js";
 import { objectIdOf } from "../discord/dispatch.js";
+import { Alarm } from "./alarm.js";
 import { Guild } from "./guild.js";
 import type { SavedTracker } from "./saved.js";
 import type { GuildServices } from "./services.js";
@@ -26,12 +31,15 @@ export class Guilds {
   readonly #services: GuildServices;
   readonly #saved: SavedTracker;
   readonly #memoryBytes: number;
+  readonly #alarm: Alarm;
+  /** What the guilds hold, about. */
+  #heldBytes = 0;
+  #isFull = false;
   readonly #waitingForRoom = new Set<Guild>();
   readonly #timer: NodeJS.Timeout;
-  #usedBytes = 0;
 
   constructor(
-    services: Omit<GuildServices, "mayAppend" | "abandon">,
+    services: Omit<GuildServices, "mayAppend" | "abandon" | "resized">,
     saved: SavedTracker,
     memoryBytes: number,
   ) {
@@ -39,6 +47,7 @@ export class Guilds {
       ...services,
       mayAppend: (guild) => this.#mayAppend(guild),
       abandon: (guild) => this.#forget(guild),
+      resized: (deltaBytes) => this.#hold(deltaBytes * stateMemoryFactor),
       appended: (guildId, seq) => {
         services.appended(guildId, seq);
         this.#roomMade();
@@ -46,11 +55,22 @@ export class Guilds {
     };
     this.#saved = saved;
     this.#memoryBytes = memoryBytes;
+    this.#alarm = new Alarm(services.log, {
+      began: "memory_full",
+      over: "memory_free",
+      beganText: "MEMORY IS FULL and nothing may leave: shards go off the gateway until there is room",
+      overText: "there is room in memory again: shards go back to the gateway",
+    });
     this.#timer = setInterval(() => this.evict(), limits.evictIntervalMs);
   }
 
   get size(): number {
     return this.#guilds.size;
+  }
+
+  /** No memory for more: see above. */
+  get isFull(): boolean {
+    return this.#isFull;
   }
 
   /** Whether every guild has nothing left to do. */
@@ -71,9 +91,9 @@ export class Guilds {
     (this.#guilds.get(work.guildId) ?? this.#open(work.guildId)).handle(work);
   }
 
-  /** How full memory is, as of the last look at it: 1 is the budget. */
+  /** How full memory is: 1 is the budget. */
   get usedShare(): number {
-    return this.#usedBytes / this.#memoryBytes;
+    return this.#heldBytes / this.#memoryBytes;
   }
 
   /** Loads a guild that has no dispatch yet; false when it is here already. */
@@ -99,35 +119,43 @@ export class Guilds {
     this.dropWhere(() => true);
   }
 
-  /** Clean idle guilds leave; under memory pressure clean ones do, the longest unused first. */
+  /** Clean idle guilds leave; when memory is scarce clean ones do that are less idle, about the longest unused first. */
   evict(): void {
-    const now = this.#services.now();
-    let bytes = 0;
-    for (const guild of [...this.#guilds.values()]) {
-      const idle = now - guild.lastUsedAt > limits.guildIdleMs;
-      if (idle && this.#mayLeave(guild)) this.#forget(guild);
-      else bytes += guildOverheadBytes + guild.stateBytes * stateMemoryFactor;
+    this.#evictIdle(limits.guildIdleMs, 0);
+    const targetBytes = this.#memoryBytes * limits.memoryEvictShare;
+    for (let idleMs: number = limits.guildIdleMs; idleMs > limits.guildEvictMinIdleMs; ) {
+      if (this.#heldBytes <= targetBytes) break;
+      idleMs = Math.max(idleMs / 2, limits.guildEvictMinIdleMs);
+      this.#evictIdle(idleMs, targetBytes);
     }
-    this.#usedBytes = bytes;
-    if (bytes <= this.#memoryBytes) return;
-    const oldestFirst = [...this.#guilds.values()].sort((a, b) => a.lastUsedAt - b.lastUsedAt);
-    for (const guild of oldestFirst) {
-      if (bytes <= this.#memoryBytes) return;
-      if (!this.#mayLeave(guild)) continue;
-      bytes -= guildOverheadBytes + guild.stateBytes * stateMemoryFactor;
-      this.#forget(guild);
+    if (this.#heldBytes > this.#memoryBytes) this.#isFull = true;
+    else if (this.#heldBytes <= this.#memoryBytes * limits.memoryResumeShare) this.#isFull = false;
+    this.#alarm.set(this.#isFull, this.#services.now(), () => ({
+      heldBytes: this.#heldBytes,
+      budgetBytes: this.#memoryBytes,
+      guilds: this.#guilds.size,
+      dirtyGuilds: this.#saved.dirtyGuilds,
+    }));
+  }
+
+  #evictIdle(idleMs: number, downToBytes: number): void {
+    const before = this.#services.now() - idleMs;
+    for (const guild of this.#guilds.values()) {
+      if (this.#heldBytes <= downToBytes) return;
+      if (guild.lastUsedAt <= before && guild.isQuiet && !this.#saved.isDirty(guild.id)) this.#forget(guild);
     }
   }
 
-  /** A server that dies may lose what it has not flushed; what memory holds a little longer can be put back. */
-  #mayLeave(guild: Guild): boolean {
-    const idleMs = this.#services.now() - guild.lastUsedAt;
-    return guild.isQuiet && !this.#saved.isDirty(guild.id) && idleMs >= limits.guildEvictMinIdleMs;
+  #hold(deltaBytes: number): void {
+    this.#heldBytes += deltaBytes;
+    // The timer has more time than this: here it only must not grow any further.
+    if (this.#heldBytes > this.#memoryBytes && !this.#isFull) this.evict();
   }
 
   #open(guildId: string): Guild {
     const guild = new Guild(guildId, this.#services);
     this.#guilds.set(guildId, guild);
+    this.#hold(guildOverheadBytes);
     guild.load();
     return guild;
   }
@@ -136,6 +164,7 @@ export class Guilds {
     guild.drop();
     this.#waitingForRoom.delete(guild);
     this.#guilds.delete(guild.id);
+    this.#heldBytes -= guildOverheadBytes + guild.stateBytes * stateMemoryFactor;
   }
 
   #mayAppend(guild: Guild): boolean {

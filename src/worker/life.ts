@@ -26,6 +26,7 @@ import { Effects } from "./effects.js";
 import { Guilds } from "./guilds.js";
 import { Handlers } from "./handlers.js";
 import { Loader } from "./loader.js";
+import { NodesAlarm } from "./nodes-alarm.js";
 import { SavedTracker } from "./saved.js";
 import type { Counters } from "./services.js";
 import { ShardRunner } from "./shard-runner.js";
@@ -58,6 +59,7 @@ export class Life {
   readonly #saved = new SavedTracker();
   readonly #guildLog: GuildLog;
   readonly #dbnodes: DbnodeWatch;
+  readonly #nodesAlarm: NodesAlarm;
   readonly #loader: Loader;
   readonly #guilds: Guilds;
   readonly #claims: ShardClaims;
@@ -74,7 +76,9 @@ export class Life {
       log.warn({ event: "append_trouble", ...fields }, message),
     );
     this.#dbnodes = new DbnodeWatch(nc, list, (watermark) => this.#saved.advance(watermark));
-    this.#loader = new Loader(nc, this.#guildLog, this.#dbnodes, log);
+    this.#nodesAlarm = new NodesAlarm(this.#dbnodes, this.#saved, log);
+    const hasRoom = (): boolean => !this.#guilds.isFull;
+    this.#loader = new Loader(nc, this.#guildLog, this.#dbnodes, log, hasRoom);
     this.#guilds = this.#makeGuilds();
     this.#warmer = new Warmer({ guilds: this.#guilds, guildIds: () => this.#guildLog.guildIds(), log });
     this.#claims = new ShardClaims({
@@ -87,7 +91,10 @@ export class Life {
       onRelease: (shard) => this.#closeShard(shard, performance.now() + limits.drainTimeoutMs),
       onRobbed,
     });
-    onReconnect(nc, () => void this.#checkRewind());
+    onReconnect(nc, () => {
+      this.#saved.suspend();
+      void this.#checkRewind();
+    });
   }
 
   async begin(): Promise<void> {
@@ -113,6 +120,16 @@ export class Life {
 
   get dirtyGuilds(): number {
     return this.#saved.dirtyGuilds;
+  }
+
+  /** How many database nodes count for "saved" now. */
+  get savedBy(): number {
+    return this.#dbnodes.savedBy;
+  }
+
+  /** Memory is full: the shards are off the gateway until there is room. */
+  get isFull(): boolean {
+    return this.#guilds.isFull;
   }
 
   get gatewayCounts(): { identifies: number; resumes: number; queued: number } {
@@ -175,6 +192,7 @@ export class Life {
     this.#ended = true;
     this.#warmer.stop();
     this.#guilds.stop();
+    this.#nodesAlarm.stop();
     this.#dbnodes.stop();
     this.#guildLog.close();
   }
@@ -267,7 +285,7 @@ export class Life {
     const { shardCount } = this.#options.list.topology()!;
     const deadlineAt = performance.now() + limits.releaseSavedTimeoutMs;
     const isDirty = (): boolean => this.#saved.someDirty((guildId) => shardOf(guildId, shardCount) === shard);
-    while (this.#dbnodes.liveIds().length > 0 && isDirty() && performance.now() < deadlineAt) await poll();
+    while (this.#dbnodes.savedBy > 0 && isDirty() && performance.now() < deadlineAt) await poll();
   }
 
   #forgetShard(shard: number): void {
@@ -282,19 +300,28 @@ export class Life {
   /** The server came back: if the stream ends before what it acknowledged to us, memory is all there is of the rest. */
   async #checkRewind(): Promise<void> {
     if (this.#ended) return;
-    const { log } = this.#options;
+    const { log, nc } = this.#options;
+    let end: { created: string; lastSeq: number };
     try {
-      const end = await this.#guildLog.streamEnd();
-      if (end.created === this.#streamCreated && end.lastSeq >= this.#guildLog.lastSeq) return;
-      log.error(
-        { event: "stream_rewound", had: this.#guildLog.lastSeq, has: end.lastSeq },
-        "the guild log lost its end; putting back what memory holds",
-      );
-      this.#streamCreated = end.created;
-      this.#guilds.repairAbove(end.lastSeq);
+      end = await this.#guildLog.streamEnd();
     } catch (error) {
       log.warn({ event: "stream_check_failed", error: messageOf(error) }, "the log does not answer");
+      // Nothing becomes clean before the stream has been looked at.
+      if (!nc.isClosed()) setTimeout(() => void this.#checkRewind(), retryLoadMs).unref();
+      return;
     }
+    if (end.created === this.#streamCreated && end.lastSeq >= this.#guildLog.lastSeq) {
+      this.#saved.resume();
+      return;
+    }
+    log.error(
+      { event: "stream_rewound", had: this.#guildLog.lastSeq, has: end.lastSeq },
+      "the guild log lost its end; putting back what memory holds",
+    );
+    this.#streamCreated = end.created;
+    this.#dbnodes.distrust();
+    this.#saved.resume(end.lastSeq);
+    this.#guilds.repairAbove(end.lastSeq);
   }
 }
 

@@ -5,14 +5,15 @@
  * Invariants:
  * - What is returned is at the subject's last message, so that the next append may expect it.
  * - A document is never made up: a guild with messages that cannot be folded is an error.
- * - At most `guildLoadsInFlightMax` loads run at once; the rest wait in order.
+ * - At most `guildLoadsInFlightMax` loads run at once, and none begins while memory is full; the rest wait in order.
+ * - Silent nodes cost a load `dbGetAllMs` together, then it turns to the stream.
  */
 import type { DbnodeWatch } from "../cluster/dbnodes.js";
 import type { Logger } from "../core/bot.js";
 import { emptyDocument, fold, type GuildDocument } from "../core/document.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
-import { getReply } from "../core/members.js";
+import { type GetReply, type GetRequest, getReply } from "../core/members.js";
 import { dbnodeSubjects } from "../core/subjects.js";
 import type { NatsConnection } from "../nats/connect.js";
 import type { GuildLog, StoredMessage } from "../nats/guild-log.js";
@@ -23,16 +24,26 @@ export class Loader {
   readonly #guildLog: GuildLog;
   readonly #dbnodes: DbnodeWatch;
   readonly #log: Logger;
+  readonly #mayBegin: () => boolean;
   readonly #queue: (() => void)[] = [];
   /** Guilds that the log may know. Undefined: any may. */
   #known: Set<string> | undefined;
   #running = 0;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(nc: NatsConnection, guildLog: GuildLog, dbnodes: DbnodeWatch, log: Logger) {
+  constructor(
+    nc: NatsConnection,
+    guildLog: GuildLog,
+    dbnodes: DbnodeWatch,
+    log: Logger,
+    /** Whether there is memory for another guild. */
+    mayBegin: () => boolean = () => true,
+  ) {
     this.#nc = nc;
     this.#guildLog = guildLog;
     this.#dbnodes = dbnodes;
     this.#log = log;
+    this.#mayBegin = mayBegin;
   }
 
   /**
@@ -54,13 +65,30 @@ export class Loader {
       this.#known.add(guildId);
       return emptyDocument();
     }
-    if (this.#running >= limits.guildLoadsInFlightMax) await new Promise<void>((go) => this.#queue.push(go));
-    this.#running += 1;
+    await new Promise<void>((begin) => {
+      this.#queue.push(begin);
+      this.#beginWaiting();
+    });
     try {
       return await this.#load(guildId, subject);
     } finally {
       this.#running -= 1;
-      this.#queue.shift()?.();
+      this.#beginWaiting();
+    }
+  }
+
+  #beginWaiting(): void {
+    while (this.#queue.length > 0 && this.#running < limits.guildLoadsInFlightMax) {
+      if (!this.#mayBegin()) {
+        // Memory becomes free by time and by database nodes, not by anything here.
+        this.#timer ??= setTimeout(() => {
+          this.#timer = undefined;
+          this.#beginWaiting();
+        }, limits.memoryPollMs).unref();
+        return;
+      }
+      this.#running += 1;
+      this.#queue.shift()!();
     }
   }
 
@@ -71,31 +99,62 @@ export class Loader {
       const result = fold(emptyDocument(), last.message, last.seq);
       if (result.outcome === "applied") return result.document;
     }
-    const document =
-      (await this.#fromDbnodes(guildId, last)) ?? (await this.#fromStream(guildId, subject, last));
+    const document = await this.#documentOf(guildId, subject, last);
     // Garbage by hand may stand on top of the last event: the fence counts it, the fold does not.
     return { ...document, seq: Math.max(document.seq, last.seq) };
   }
 
-  async #fromDbnodes(guildId: string, last: StoredMessage): Promise<GuildDocument | undefined> {
-    for (const id of this.#dbnodes.liveIds()) {
-      try {
-        const request = { v: 1, guildId, atLeastSeq: last.seq };
-        const subject = dbnodeSubjects.get(id);
-        const reply = await requestJson(this.#nc, subject, request, getReply, limits.dbGetTimeoutMs);
-        if (reply?.outcome === "found" && reply.document.rev >= last.message.rev) return reply.document;
-        this.#log.debug(
-          { event: "db_get_missed", node: id, guildId, outcome: reply?.outcome },
-          "asking the next node",
-        );
-      } catch (error) {
-        this.#log.debug(
-          { event: "db_get_failed", node: id, guildId, error: messageOf(error) },
-          "asking the next node",
-        );
-      }
+  async #documentOf(guildId: string, subject: string, last: StoredMessage): Promise<GuildDocument> {
+    const { first, last: avoided } = this.#dbnodes.order(performance.now());
+    const document = await this.#fromDbnodes(first, guildId, last);
+    if (document !== undefined) return document;
+    try {
+      return await this.#fromStream(guildId, subject, last);
+    } catch (error) {
+      const late = await this.#fromDbnodes(avoided, guildId, last);
+      if (late !== undefined) return late;
+      throw error;
+    }
+  }
+
+  async #fromDbnodes(
+    ids: readonly string[],
+    guildId: string,
+    last: StoredMessage,
+  ): Promise<GuildDocument | undefined> {
+    const deadlineAt = performance.now() + limits.dbGetAllMs;
+    for (const id of ids) {
+      const leftMs = deadlineAt - performance.now();
+      // Too little to tell a silent node from one that is just not that fast.
+      if (leftMs < limits.dbGetTimeoutMs / 4) return undefined;
+      const timeoutMs = Math.min(limits.dbGetTimeoutMs, leftMs);
+      const reply = await this.#ask(id, { v: 1, guildId, atLeastSeq: last.seq }, timeoutMs);
+      if (reply?.outcome === "found" && reply.document.rev >= last.message.rev) return reply.document;
+      this.#log.debug(
+        { event: "db_get_missed", node: id, guildId, outcome: reply?.outcome },
+        "no answer to use",
+      );
     }
     return undefined;
+  }
+
+  /** The node's answer, or undefined when it failed; either counts for whom to ask next time. */
+  async #ask(id: string, request: GetRequest, timeoutMs: number): Promise<GetReply | undefined> {
+    const { choice } = this.#dbnodes;
+    const askedAt = performance.now();
+    choice.asked(id, askedAt);
+    let reply: GetReply | undefined;
+    try {
+      reply = await requestJson(this.#nc, dbnodeSubjects.get(id), request, getReply, timeoutMs);
+    } catch (error) {
+      this.#log.debug({ event: "db_get_failed", node: id, error: messageOf(error) }, "a node did not answer");
+    }
+    const now = performance.now();
+    if (reply === undefined) choice.failed(id, now);
+    // As bad as a slow one, however quick it was to say so.
+    else if (reply.outcome === "behind") choice.answered(id, limits.dbGetTimeoutMs, now);
+    else choice.answered(id, now - askedAt, now);
+    return reply;
   }
 
   async #fromStream(guildId: string, subject: string, last: StoredMessage): Promise<GuildDocument> {
@@ -114,7 +173,7 @@ export class Loader {
         hint: "a database node that has it must come back, or the guild needs a snapshot",
       });
     }
-    this.#log.info({ event: "guild_rebuilt", guildId, rev: document.rev }, "rebuilt from the stream");
+    this.#log.debug({ event: "guild_rebuilt", guildId, rev: document.rev }, "rebuilt from the stream");
     return document;
   }
 }

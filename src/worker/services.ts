@@ -34,6 +34,8 @@ export interface GuildServices {
   /** Sends once more what the guild's events since this replayed dispatch were to send. Never rejects. */
   resend(subject: string, lastSeq: number, since: Work): Promise<void>;
   appended(guildId: string, seq: number): void;
+  /** A guild's state takes so many bytes more, or fewer. */
+  resized(deltaBytes: number): void;
   /** Whether there is room for another append; if not, the guild is called back when there is. */
   mayAppend(guild: Guild): boolean;
   /** Whether the list says that this worker serves the guild. */

@@ -2,7 +2,8 @@
  * Owns one claimed shard in this worker: its gateway connection, its ring, its checkpoint.
  *
  * Invariants:
- * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped.
+ * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped. With the ring
+ *   or the guilds' memory full the shard is off the gateway, and Discord keeps them.
  * - The checkpoint in the list-server never passes a dispatch that has not completed: everything up to it is durable.
  * - The checkpoint is written by compare-and-set: a worker that lost the shard cannot move it any more.
  *
@@ -217,7 +218,8 @@ export class ShardRunner {
     let at = Date.now();
     // An interaction's 3 s began when it was made, not when a RESUME brought it.
     if (payload.t === "INTERACTION_CREATE") at = interactionAt(payload.d, at, replayed);
-    if (this.#abandoned || !this.#ring.push(payload, sessionId, payload.s, at)) return false;
+    if (this.#abandoned || this.#options.guilds.isFull) return false;
+    if (!this.#ring.push(payload, sessionId, payload.s, at)) return false;
     this.#options.counters.dispatches += 1;
     if (!this.#processing) this.#process();
     return true;
@@ -262,9 +264,9 @@ export class ShardRunner {
     this.#resumeWhenDrained();
   }
 
-  /** The ring was full, the shard went off the gateway: back once it is mostly empty. */
+  /** The ring or memory was full, the shard went off the gateway: back once there is room for some time. */
   #resumeWhenDrained(): void {
-    if (this.#gateway.state !== "paused") return;
+    if (this.#gateway.state !== "paused" || this.#options.guilds.isFull) return;
     if (this.#ring.held < limits.ringSlots * limits.ringResumeShare) this.#gateway.resume();
   }
 }

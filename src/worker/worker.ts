@@ -174,6 +174,8 @@ class Worker implements RunningWorker {
       identifies: this.#before.identifies + identifies,
       resumes: this.#before.resumes + resumes,
       queued,
+      savedBy: life?.savedBy ?? 0,
+      backpressure: life?.isFull ?? false,
       ...this.#counters,
     };
   }

@@ -18,8 +18,8 @@ export function workerEntryOf(id: string, fields: Partial<WorkerEntry> = {}): Wo
   return workerEntry.parse({ id, ...member, ...place, ...totals, ...effects, ...fields });
 }
 
-/** Writes whatever is there, as somebody by hand would. */
-export async function putEntry(list: ClusterList, key: string, value: unknown): Promise<void> {
-  const revision = (await list.get(key))?.revision ?? 0;
-  if ((await list.compareAndSet(key, value, revision)) === undefined) await putEntry(list, key, value);
+/** Writes over whatever is there, as somebody by hand would; the entry's new revision. */
+export async function putEntry(list: ClusterList, key: string, value: unknown): Promise<number> {
+  const before = (await list.get(key))?.revision ?? 0;
+  return (await list.compareAndSet(key, value, before)) ?? putEntry(list, key, value);
 }

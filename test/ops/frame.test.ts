@@ -22,6 +22,8 @@ const picture: Picture = {
       shards: [0, 1, 2, 5],
       guilds: 2_500,
       dirtyGuilds: 3,
+      savedBy: 2,
+      backpressure: false,
       queued: 0,
       rssBytes: 120_400_000,
     },

@@ -21,6 +21,8 @@ export interface WorkerPicture {
   dirtyGuilds: number;
   queued: number;
   rssBytes: number;
+  savedBy: number;
+  backpressure: boolean;
 }
 
 /** The running system at one moment. */
@@ -95,7 +97,9 @@ function workerText(worker: WorkerPicture): string {
   if (!worker.live) return "not running";
   const shards = worker.shards.length === 0 ? "no shards" : `shards ${ranges(worker.shards)}`;
   const queued = worker.queued > 0 ? `   ${whole(worker.queued)} waiting` : "";
-  return `${shards}   ${plural(worker.guilds, "guild")} in memory, ${whole(worker.dirtyGuilds)} unsaved   ${megabytes(worker.rssBytes)}${queued}`;
+  const alone = worker.savedBy === 0 ? "   NO DATABASE NODE" : "";
+  const full = worker.backpressure ? "   MEMORY FULL, off the gateway" : "";
+  return `${shards}   ${plural(worker.guilds, "guild")} in memory, ${whole(worker.dirtyGuilds)} unsaved   ${megabytes(worker.rssBytes)}${queued}${alone}${full}`;
 }
 
 function answersText(answers: Picture["answers"]): string {

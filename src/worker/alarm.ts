@@ -1,0 +1,41 @@
+/**
+ * Owns saying loudly that something is wrong for a while: once when it begins, again at a bounded interval with fresh
+ * counts, once when it is over. Called with the present truth as often as one likes.
+ */
+import type { Logger } from "../core/bot.js";
+import { limits } from "../core/limits.js";
+
+export interface AlarmTexts {
+  /** Names of the events in the log. */
+  began: string;
+  over: string;
+  beganText: string;
+  overText: string;
+}
+
+export class Alarm {
+  readonly #log: Logger;
+  readonly #texts: AlarmTexts;
+  #since: number | undefined;
+  #saidAt: number | undefined;
+
+  constructor(log: Logger, texts: AlarmTexts) {
+    this.#log = log;
+    this.#texts = texts;
+  }
+
+  set(isWrong: boolean, now: number, counts: () => object): void {
+    const { began, beganText, over, overText } = this.#texts;
+    if (isWrong) {
+      this.#since ??= now;
+      if (this.#saidAt !== undefined && now - this.#saidAt < limits.alarmRepeatMs) return;
+      this.#saidAt = now;
+      this.#log.error({ event: began, forMs: Math.round(now - this.#since), ...counts() }, beganText);
+      return;
+    }
+    if (this.#since === undefined) return;
+    this.#log.warn({ event: over, afterMs: Math.round(now - this.#since), ...counts() }, overText);
+    this.#since = undefined;
+    this.#saidAt = undefined;
+  }
+}
