@@ -51,6 +51,8 @@ export const limits = {
   ringSlots: 16_384,
   /** A closed-by-backpressure shard resumes when its ring is emptier than this share. */
   ringResumeShare: 0.25,
+  /** While memory is full so many dispatches of a shard wait in its ring; with more it leaves the gateway. */
+  ringQueuedFullMax: 512,
   checkpointIntervalMs: 200,
   shardRetryMinMs: 500,
   shardRetryMaxMs: 15_000,
@@ -77,16 +79,18 @@ export const limits = {
   guildIdleMs: 60_000,
   /** Kept at least so long after its last dispatch, however scarce memory is. */
   guildEvictMinIdleMs: 2_000,
+  /** The same when memory is full: what nats-server needs to have written an event to its file. */
+  guildEvictFullIdleMs: 100,
   evictIntervalMs: 1_000,
+  evictFullIntervalMs: 100,
   memoryBudgetBytes: 1024 * MiB,
   /** Saved guilds leave until what is held is within this share of the budget. */
   memoryEvictShare: 0.8,
-  /** Over the budget the shards leave the gateway; they are back below this share of it. */
+  /** Over the budget nothing is taken until what is held is below this share of it. */
   memoryResumeShare: 0.9,
-  /** Whether loads that wait for memory may begin is looked at so often. */
-  memoryPollMs: 100,
-  /** What is wrong for long is said again so often. */
+  /** What is wrong for long is said again so often; it is over when it has not come back for so long. */
   alarmRepeatMs: 30_000,
+  alarmCalmMs: 2_000,
   /** Discord drops an interaction's token after 3 s without an answer; we stop a little earlier. */
   interactionAnswerMs: 2_900,
   /** Follow-ups: an interaction's token lives 15 minutes. */

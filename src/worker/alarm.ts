@@ -1,6 +1,7 @@
 /**
  * Owns saying loudly that something is wrong for a while: once when it begins, again at a bounded interval with fresh
- * counts, once when it is over. Called with the present truth as often as one likes.
+ * counts, once when it has been over for a moment (what comes and goes is one trouble, not many). Called with the
+ * present truth again and again, as often as one likes.
  */
 import type { Logger } from "../core/bot.js";
 import { limits } from "../core/limits.js";
@@ -17,7 +18,8 @@ export class Alarm {
   readonly #log: Logger;
   readonly #texts: AlarmTexts;
   #since: number | undefined;
-  #saidAt: number | undefined;
+  #overSince: number | undefined;
+  #saidAt = 0;
 
   constructor(log: Logger, texts: AlarmTexts) {
     this.#log = log;
@@ -27,15 +29,18 @@ export class Alarm {
   set(isWrong: boolean, now: number, counts: () => object): void {
     const { began, beganText, over, overText } = this.#texts;
     if (isWrong) {
+      this.#overSince = undefined;
+      if (this.#since !== undefined && now - this.#saidAt < limits.alarmRepeatMs) return;
       this.#since ??= now;
-      if (this.#saidAt !== undefined && now - this.#saidAt < limits.alarmRepeatMs) return;
       this.#saidAt = now;
       this.#log.error({ event: began, forMs: Math.round(now - this.#since), ...counts() }, beganText);
       return;
     }
     if (this.#since === undefined) return;
-    this.#log.warn({ event: over, afterMs: Math.round(now - this.#since), ...counts() }, overText);
+    this.#overSince ??= now;
+    if (now - this.#overSince < limits.alarmCalmMs) return;
+    this.#log.warn({ event: over, forMs: Math.round(this.#overSince - this.#since), ...counts() }, overText);
     this.#since = undefined;
-    this.#saidAt = undefined;
+    this.#overSince = undefined;
   }
 }

@@ -219,6 +219,9 @@ export class Guild {
     this.#waiting = [...works, ...this.#waiting];
     this.#inFlight = undefined;
     this.#pending = undefined;
+    // What waits for its load must not fill the memory that the load waits for.
+    this.#state = {};
+    this.#resize(0);
     this.#setMode("loading");
     this.load();
   }

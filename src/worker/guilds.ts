@@ -5,13 +5,14 @@
  * Invariants:
  * - A guild leaves memory only when it is clean (saved by enough database nodes) and quiet.
  * - Dispatches of one guild reach it in the order of the ring.
- * - What the guilds hold is counted as it changes. Over the budget, with nothing that may leave, the table is full: the
- *   shards stop taking dispatches (shard-runner.ts), no load begins (loader.ts). So it is exceeded by no more than what
- *   was on its way: the loads in flight, and the growth of guilds that run. Nothing is lost: Discord replays.
+ * - What the guilds hold is counted as it changes. Over the budget, with nothing more that may leave, the table is
+ *   full: the shards hold back dispatches (shard-runner.ts), no load begins (loader.ts). So it is exceeded by no more
+ *   than what was on its way: the loads in flight. Nothing is lost: Discord replays what the shards do not take.
  *
  * If the process dies, this table is gone; the log and the checkpoint rebuild it. Called by the shards.
  */
 import type { DispatchName } from "../core/bot.js";
+import type { GuildDocument } from "../core/document.js";
 import { messageOf } from "../core/errors.js";
 import type { Effect } from "../core/event.js";
 import { limits } from "../core/limits.js";
@@ -34,9 +35,11 @@ export class Guilds {
   readonly #alarm: Alarm;
   /** What the guilds hold, about. */
   #heldBytes = 0;
+  #loading = 0;
   #isFull = false;
   readonly #waitingForRoom = new Set<Guild>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #onRoom = new Set<() => void>();
+  #timer: NodeJS.Timeout;
 
   constructor(
     services: Omit<GuildServices, "mayAppend" | "abandon" | "resized">,
@@ -48,6 +51,7 @@ export class Guilds {
       mayAppend: (guild) => this.#mayAppend(guild),
       abandon: (guild) => this.#forget(guild),
       resized: (deltaBytes) => this.#hold(deltaBytes * stateMemoryFactor),
+      load: (guildId, subject) => this.#load(services.load, guildId, subject),
       appended: (guildId, seq) => {
         services.appended(guildId, seq);
         this.#roomMade();
@@ -58,10 +62,10 @@ export class Guilds {
     this.#alarm = new Alarm(services.log, {
       began: "memory_full",
       over: "memory_free",
-      beganText: "MEMORY IS FULL and nothing may leave: shards go off the gateway until there is room",
-      overText: "there is room in memory again: shards go back to the gateway",
+      beganText: "MEMORY IS FULL and nothing more may leave: dispatches wait, then shards go off the gateway",
+      overText: "there is room in memory again",
     });
-    this.#timer = setInterval(() => this.evict(), limits.evictIntervalMs);
+    this.#timer = setInterval(() => this.#turn(), limits.evictIntervalMs);
   }
 
   get size(): number {
@@ -71,6 +75,18 @@ export class Guilds {
   /** No memory for more: see above. */
   get isFull(): boolean {
     return this.#isFull;
+  }
+
+  /** Whether a load may begin. Guilds that wait for theirs must not keep each other out, so they do not count. */
+  get mayLoad(): boolean {
+    const loadedBytes = this.#heldBytes - this.#loading * guildOverheadBytes;
+    return !this.#isFull || loadedBytes <= this.#memoryBytes * limits.memoryResumeShare;
+  }
+
+  /** Calls back when there may be room for what waits; returns how to stop that. */
+  onRoom(listener: () => void): () => void {
+    this.#onRoom.add(listener);
+    return () => this.#onRoom.delete(listener);
   }
 
   /** Whether every guild has nothing left to do. */
@@ -119,23 +135,47 @@ export class Guilds {
     this.dropWhere(() => true);
   }
 
-  /** Clean idle guilds leave; when memory is scarce clean ones do that are less idle, about the longest unused first. */
+  /**
+   * Clean idle guilds leave; when memory is scarce also less idle ones, about the longest unused first. Some seconds
+   * after its last dispatch a guild is kept even then, because a server that dies may lose what it has not written;
+   * only when memory is full that shrinks to what a write takes.
+   */
   evict(): void {
-    this.#evictIdle(limits.guildIdleMs, 0);
     const targetBytes = this.#memoryBytes * limits.memoryEvictShare;
-    for (let idleMs: number = limits.guildIdleMs; idleMs > limits.guildEvictMinIdleMs; ) {
-      if (this.#heldBytes <= targetBytes) break;
-      idleMs = Math.max(idleMs / 2, limits.guildEvictMinIdleMs);
-      this.#evictIdle(idleMs, targetBytes);
+    if (!this.#isFull) {
+      this.#evictIdle(limits.guildIdleMs, 0);
+      for (let idleMs: number = limits.guildIdleMs; idleMs > limits.guildEvictMinIdleMs; ) {
+        if (this.#heldBytes <= targetBytes) break;
+        idleMs = Math.max(idleMs / 2, limits.guildEvictMinIdleMs);
+        this.#evictIdle(idleMs, targetBytes);
+      }
     }
-    if (this.#heldBytes > this.#memoryBytes) this.#isFull = true;
-    else if (this.#heldBytes <= this.#memoryBytes * limits.memoryResumeShare) this.#isFull = false;
+    if (this.#isFull || this.#heldBytes > this.#memoryBytes) {
+      this.#evictIdle(limits.guildEvictFullIdleMs, targetBytes);
+    }
+    this.#decideFull();
+  }
+
+  #turn(): void {
+    this.evict();
+    if (this.mayLoad) for (const listener of this.#onRoom) listener();
+  }
+
+  #decideFull(): void {
+    const before = this.#isFull;
+    const limitBytes = this.#memoryBytes * (before ? limits.memoryResumeShare : 1);
+    this.#isFull = this.#heldBytes > limitBytes;
     this.#alarm.set(this.#isFull, this.#services.now(), () => ({
       heldBytes: this.#heldBytes,
       budgetBytes: this.#memoryBytes,
       guilds: this.#guilds.size,
       dirtyGuilds: this.#saved.dirtyGuilds,
     }));
+    if (this.#isFull !== before) {
+      clearInterval(this.#timer);
+      const intervalMs = this.#isFull ? limits.evictFullIntervalMs : limits.evictIntervalMs;
+      this.#timer = setInterval(() => this.#turn(), intervalMs);
+    }
   }
 
   #evictIdle(idleMs: number, downToBytes: number): void {
@@ -146,9 +186,18 @@ export class Guilds {
     }
   }
 
+  async #load(load: GuildServices["load"], guildId: string, subject: string): Promise<GuildDocument> {
+    this.#loading += 1;
+    try {
+      return await load(guildId, subject);
+    } finally {
+      this.#loading -= 1;
+    }
+  }
+
   #hold(deltaBytes: number): void {
     this.#heldBytes += deltaBytes;
-    // The timer has more time than this: here it only must not grow any further.
+    // Not before the timer's next turn, unless a burst would take it far over the budget until then.
     if (this.#heldBytes > this.#memoryBytes && !this.#isFull) this.evict();
   }
 

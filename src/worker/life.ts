@@ -77,9 +77,10 @@ export class Life {
     );
     this.#dbnodes = new DbnodeWatch(nc, list, (watermark) => this.#saved.advance(watermark));
     this.#nodesAlarm = new NodesAlarm(this.#dbnodes, this.#saved, log);
-    const hasRoom = (): boolean => !this.#guilds.isFull;
-    this.#loader = new Loader(nc, this.#guildLog, this.#dbnodes, log, hasRoom);
+    const mayLoad = (): boolean => this.#guilds.mayLoad;
+    this.#loader = new Loader(nc, this.#guildLog, this.#dbnodes, log, mayLoad);
     this.#guilds = this.#makeGuilds();
+    this.#guilds.onRoom(() => this.#loader.begin());
     this.#warmer = new Warmer({ guilds: this.#guilds, guildIds: () => this.#guildLog.guildIds(), log });
     this.#claims = new ShardClaims({
       id,

@@ -29,7 +29,6 @@ export class Loader {
   /** Guilds that the log may know. Undefined: any may. */
   #known: Set<string> | undefined;
   #running = 0;
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(
     nc: NatsConnection,
@@ -67,26 +66,19 @@ export class Loader {
     }
     await new Promise<void>((begin) => {
       this.#queue.push(begin);
-      this.#beginWaiting();
+      this.begin();
     });
     try {
       return await this.#load(guildId, subject);
     } finally {
       this.#running -= 1;
-      this.#beginWaiting();
+      this.begin();
     }
   }
 
-  #beginWaiting(): void {
-    while (this.#queue.length > 0 && this.#running < limits.guildLoadsInFlightMax) {
-      if (!this.#mayBegin()) {
-        // Memory becomes free by time and by database nodes, not by anything here.
-        this.#timer ??= setTimeout(() => {
-          this.#timer = undefined;
-          this.#beginWaiting();
-        }, limits.memoryPollMs).unref();
-        return;
-      }
+  /** Begins the loads that wait, as far as there is room; called when there is more of it. */
+  begin(): void {
+    while (this.#queue.length > 0 && this.#running < limits.guildLoadsInFlightMax && this.#mayBegin()) {
       this.#running += 1;
       this.#queue.shift()!();
     }

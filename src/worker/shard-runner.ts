@@ -2,8 +2,9 @@
  * Owns one claimed shard in this worker: its gateway connection, its ring, its checkpoint.
  *
  * Invariants:
- * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped. With the ring
- *   or the guilds' memory full the shard is off the gateway, and Discord keeps them.
+ * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped. They also wait
+ *   there while memory is full, so that a moment of it costs no RESUME. When the ring holds what it may, the shard is
+ *   off the gateway, and Discord keeps them.
  * - The checkpoint in the list-server never passes a dispatch that has not completed: everything up to it is durable.
  * - The checkpoint is written by compare-and-set: a worker that lost the shard cannot move it any more.
  *
@@ -73,6 +74,7 @@ export class ShardRunner {
   readonly #ring: DispatchRing<GatewayDispatchPayload>;
   readonly #gateway: Shard;
   readonly #timer: NodeJS.Timeout;
+  readonly #stopListening: () => void;
   #checkpointed: SessionEntry | undefined;
   #revision: number;
   #writing = false;
@@ -112,6 +114,9 @@ export class ShardRunner {
       this.#revision = 0;
       this.#unlisted = true;
       void this.checkpoint();
+    });
+    this.#stopListening = options.guilds.onRoom(() => {
+      if (!this.#processing) this.#process();
     });
     this.#timer = setInterval(() => {
       this.#resumeWhenDrained();
@@ -154,6 +159,7 @@ export class ShardRunner {
       await settle();
     }
     clearInterval(this.#timer);
+    this.#stopListening();
     while (this.#writing && performance.now() < deadlineAt) await settle();
     await this.checkpoint();
     this.#stopRebuilt();
@@ -171,6 +177,7 @@ export class ShardRunner {
     this.#abandoned = true;
     clearInterval(this.#timer);
     this.#stopRebuilt();
+    this.#stopListening();
     await this.#gateway.close({ resumable: true });
   }
 
@@ -218,8 +225,9 @@ export class ShardRunner {
     let at = Date.now();
     // An interaction's 3 s began when it was made, not when a RESUME brought it.
     if (payload.t === "INTERACTION_CREATE") at = interactionAt(payload.d, at, replayed);
-    if (this.#abandoned || this.#options.guilds.isFull) return false;
-    if (!this.#ring.push(payload, sessionId, payload.s, at)) return false;
+    const waitsForMemory = this.#options.guilds.isFull && this.#ring.queued >= limits.ringQueuedFullMax;
+    if (this.#abandoned || waitsForMemory || !this.#ring.push(payload, sessionId, payload.s, at))
+      return false;
     this.#options.counters.dispatches += 1;
     if (!this.#processing) this.#process();
     return true;
@@ -255,10 +263,11 @@ export class ShardRunner {
 
   #process(): void {
     this.#processing = true;
-    for (;;) {
+    const { guilds } = this.#options;
+    while (!guilds.isFull) {
       const entry = this.#ring.shift();
       if (entry === undefined) break;
-      this.#options.guilds.handle(new ShardWork(this.#options.shard, this.#ring, entry));
+      guilds.handle(new ShardWork(this.#options.shard, this.#ring, entry));
     }
     this.#processing = false;
     this.#resumeWhenDrained();

@@ -29,6 +29,7 @@ export interface ClusterOptions {
   identifyIntervalMs?: number;
   /** Resolves at once instead of when everything is ready. */
   isReadyAwaited?: boolean;
+  memoryMb?: number;
 }
 
 /** One role in a process of its own; `kill` is SIGKILL, `start` begins a new life with the same id and folder. */
@@ -57,11 +58,6 @@ export class RoleProcess {
     return child !== undefined && child.exitCode === null && child.signalCode === null;
   }
 
-  /** Sends the signal and does not wait: SIGSTOP, SIGCONT. */
-  signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal);
-  }
-
   start(): void {
     const child = spawn(process.execPath, [join(packageRoot(), "build", this.entry), ...this.args], {
       env: { ...process.env, ...this.env },
@@ -70,6 +66,11 @@ export class RoleProcess {
     child.stdout.on("data", (chunk) => this.#keep(chunk));
     child.stderr.on("data", (chunk) => this.#keep(chunk));
     this.#child = child;
+  }
+
+  /** Sends a signal that does not end it: SIGSTOP, SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal);
   }
 
   /** Sends the signal and waits for the end; the exit code, or null when the signal ended it. */
@@ -244,7 +245,8 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
       return new RoleProcess(id, args, env, "test/helpers/worker-process.js");
     }
     const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
-    return new RoleProcess(id, [...args, ...(options.workerArgs ?? [])], env);
+    const memory = options.memoryMb === undefined ? [] : ["--memory-mb", String(options.memoryMb)];
+    return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], env);
   };
   const cluster = new Cluster(server, simulator, nc, list, newWorker);
   for (let n = 1; n <= (options.dbnodes ?? 2); n += 1) {

@@ -1,6 +1,7 @@
 /** Stories of the guild log on a real nats-server: the fence, unknown outcomes, size, a server killed mid-append. */
 import test, { type ExecutionContext } from "ava";
 import { encodeEvent } from "../../src/core/event.js";
+import { limits } from "../../src/core/limits.js";
 import { guildSubject } from "../../src/core/subjects.js";
 import { connectNats, type NatsConnection } from "../../src/nats/connect.js";
 import { ensureStreams } from "../../src/nats/definitions.js";
@@ -100,6 +101,30 @@ for (const version of natsVersions) {
     const outcome = await append(log, { rev: 2, epoch: 1, expectedSeq: 1 }, "x".repeat(9_000_000));
     t.is(outcome.verdict, "refused");
     t.is((await log.readLast(subject))?.message.rev, 1);
+  });
+
+  test(`${version}: a long history is read whole and in order, garbage left out`, async (t) => {
+    const { nc, writer } = await setup(t, version);
+    const log = writer("a.1");
+    const count = limits.readSinglyMax + limits.readerBatchMessages * 2 + 10;
+    let expectedSeq = 0;
+    for (let rev = 1; rev <= count; rev += 1) {
+      const outcome = await append(log, { rev, epoch: 1, expectedSeq });
+      expectedSeq = outcome.verdict === "stored" ? outcome.seq : 0;
+      if (rev % 400 === 0) expectedSeq = (await nc.jetstream().publish(subject, "garbage")).seq;
+      // Others' events lie between.
+      if (rev % 3 === 0) await nc.jetstream().publish(guildSubject("175928847299117064"), "{}");
+    }
+    const endSeq = expectedSeq;
+    await append(log, { rev: count + 1, epoch: 1, expectedSeq });
+    const revisions: number[] = [];
+    const startedAt = performance.now();
+    for await (const stored of log.readAll(subject, endSeq)) revisions.push(stored.message.rev);
+    t.log(`${count} messages in ${Math.round(performance.now() - startedAt)} ms`);
+    t.deepEqual(
+      revisions,
+      Array.from({ length: count }, (_, index) => index + 1),
+    );
   });
 
   test(`${version}: the server is killed under a hundred appends: each ends stored, once`, async (t) => {
