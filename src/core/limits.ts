@@ -36,10 +36,25 @@ export const limits = {
   /** The server's memory of Nats-Msg-Id, as in streams/guilds.json. */
   duplicateWindowMs: 120_000,
 
+  /** A stream has no leader: asked again so often at first, seldom later; what it finds is shared by all that wait. */
+  leaderAskMinMs: 250,
+  leaderAskMaxMs: 3_000,
+  /**
+   * For so long a replicated stream must say that it lost something: nats-server holds itself for the leader at most
+   * 20 s after it was cut off (it looks every 10 s whether it has missed the others for 10 s).
+   */
+  rewindConfirmMs: 22_000,
+
   // NATS.
   natsConnectTimeoutMs: 5_000,
   natsRequestTimeoutMs: 3_000,
   natsReconnectWaitMs: 250,
+  /** A server that answers no ping for two of these is left for another: one that froze closes no connection. */
+  natsPingIntervalMs: 5_000,
+  /** While a cluster has no leader (nats-server takes 4 to 9 s to elect one), whoever boots waits. */
+  leaderPatienceMs: 15_000,
+  /** Asking a cluster's other servers for their version. */
+  natsGreetingTimeoutMs: 2_000,
   natsServerMinVersion: "2.10.0",
   natsServerMinReplicasVersion: "2.11.0",
   embeddedStartTimeoutMs: 15_000,
@@ -168,6 +183,8 @@ export const limits = {
   /** The claim's own write is seen in the picture by then, or the entry is read. */
   listCatchUpMs: 2_000,
   claimIntervalMs: 1_000,
+  /** The server's sign of life on a watch of the list; after two and a half without any the list is read anew. */
+  watchHeartbeatMs: 1_000,
   /** Changes of the list are gathered for so long before the claims are looked at. */
   claimDebounceMs: 20,
   /** A process that did not run for so long may have been taken for dead: it looks at its claims first. */

@@ -17,7 +17,8 @@ import type { DbnodeEntry, SavedAnnouncement } from "../core/members.js";
 import { dbnodeSubjects } from "../core/subjects.js";
 import { openStore, type QuarantineEntry, type Store, type Watermark } from "../disk/store.js";
 import type { NatsConnection } from "../nats/connect.js";
-import { type Delivery, GuildConsumer, type StreamInfo, storedTimeNs } from "../nats/consumer.js";
+import { type Delivery, GuildConsumer } from "../nats/consumer.js";
+import { type StreamInfo, storedTimeNs, streamInfoInTime } from "../nats/stream-info.js";
 import { Documents } from "./documents.js";
 import { Folding } from "./folding.js";
 import { GetServer } from "./get-server.js";
@@ -100,7 +101,7 @@ export class Dbnode {
     this.#consumer = new GuildConsumer({
       nc,
       id,
-      startAfter: (stream) => this.#startAfter(stream),
+      startAfter: () => this.#startAfter(),
       onBatch: (deliveries, pending) => this.#onBatch(deliveries, pending),
       room: () => this.#room(),
       onTrouble: (fields, message) => log.warn(fields, message),
@@ -158,9 +159,10 @@ export class Dbnode {
   }
 
   /** Where the consumer starts: after what was folded, if this is still the stream that it was folded from. */
-  async #startAfter(stream: StreamInfo): Promise<number> {
+  async #startAfter(): Promise<number> {
     try {
       await this.#saver.drain();
+      const stream = await this.#askStream();
       const reason = await this.#whyNotOurs(stream);
       if (reason !== undefined) {
         const { saved, streamCreated } = this.#store.watermark;
@@ -183,6 +185,19 @@ export class Dbnode {
       if (error instanceof GuildstreamError && error.code.startsWith("DISK_")) this.#onFailure(error);
       throw error;
     }
+  }
+
+  /** Patiently: to start over is much work, and a replica that lags must not cause it. */
+  #askStream(): Promise<StreamInfo> {
+    const { nc, log } = this.#options;
+    const { streamCreated } = this.#store.watermark;
+    const { seq } = this.#folding;
+    return streamInfoInTime({
+      nc,
+      known: streamCreated === "" || seq === 0 ? undefined : { created: streamCreated, lastSeq: seq },
+      isStopped: () => this.#stopped !== undefined || this.#hasFailed,
+      onTrouble: (fields, message) => log.warn(fields, message),
+    });
   }
 
   /** Sequences compare only within one life of the stream, and only while it has not lost its tail. */

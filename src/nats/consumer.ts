@@ -3,7 +3,8 @@
  *
  * Invariants:
  * - Messages come in stream order, none left out. Deliveries are numbered by the server; a hole in the numbers (lost
- *   with a connection, redelivered out of order) makes the consumer start again right after what was handed on.
+ *   with a connection or a server, redelivered out of order) makes the consumer start again right after what was handed
+ *   on. With replicas its leader may change: the next one goes on with the numbers as far as it had heard of them.
  * - Where to start is asked of the node at every (re)creation: the server's memory of acks is never trusted, since it
  *   regresses and lies after crashes. If the process dies here, the next start asks again.
  * - No more is pulled than the node has room for.
@@ -21,16 +22,11 @@ import {
   type NatsConnection,
   type Subscription,
 } from "nats";
-import { GuildstreamError, messageOf } from "../core/errors.js";
+import { messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { guildsStream, kindHeader } from "../core/subjects.js";
+import { parseAckSubject } from "./ack-subject.js";
 import { packageRoot } from "./definitions.js";
-
-export interface StreamInfo {
-  created: string;
-  firstSeq: number;
-  lastSeq: number;
-}
 
 /** One message of the log. */
 export interface Delivery {
@@ -45,39 +41,14 @@ export interface Delivery {
 export interface GuildConsumerOptions {
   nc: NatsConnection;
   id: string;
-  /** After which sequence to start, from what the stream says of itself; called before every creation. */
-  startAfter: (stream: StreamInfo) => Promise<number>;
+  /** After which sequence to start; called before every creation. */
+  startAfter: () => Promise<number>;
   /** Messages in order; `pending` is how many the stream has beyond them. */
   onBatch: (deliveries: Delivery[], pending: number) => void;
   /** How many messages the node would take now; `poke` when there is more room. */
   room: () => number;
   /** Something an operator should know; the consumer goes on by itself. */
   onTrouble: (fields: object, message: string) => void;
-}
-
-/** What the guild log says of itself, by its leader. */
-export async function streamInfo(nc: NatsConnection): Promise<StreamInfo> {
-  const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
-  const info = await manager.streams.info(guildsStream);
-  return { created: info.created, firstSeq: info.state.first_seq, lastSeq: info.state.last_seq };
-}
-
-/** When the stream stored the message with this sequence, in Unix ns; undefined when it is no longer there. */
-export async function storedTimeNs(nc: NatsConnection, seq: number): Promise<string | undefined> {
-  const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
-  try {
-    return nanoseconds((await manager.streams.getMessage(guildsStream, { seq })).timestamp);
-  } catch (error) {
-    if (/no message found/i.test(messageOf(error))) return undefined;
-    throw error;
-  }
-}
-
-/** Unix ns of an RFC 3339 time; the server leaves out trailing zeros of the fraction. */
-function nanoseconds(time: string): string {
-  const [, seconds, fraction = ""] = /^([^.Z]*)(?:\.(\d+))?Z$/.exec(time) ?? [];
-  if (seconds === undefined) throw new GuildstreamError("STREAM_FAILED", `not a time: ${time.slice(0, 40)}`);
-  return `${BigInt(Date.parse(`${seconds}Z`)) * 1_000_000n + BigInt(fraction.padEnd(9, "0"))}`;
 }
 
 interface Pull {
@@ -98,6 +69,8 @@ export class GuildConsumer {
   #scheduled = false;
   #pending = 0;
   #delivered = 0;
+  /** Of the stream, of the newest delivery. */
+  #lastSeq = 0;
   #lastReply = "";
   #heardAt = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -181,8 +154,9 @@ export class GuildConsumer {
     this.#flushBuffer();
     this.#pulls = [];
     this.#delivered = 0;
+    this.#lastSeq = 0;
     this.#lastReply = "";
-    const startAfter = await this.#options.startAfter(await streamInfo(this.#nc));
+    const startAfter = await this.#options.startAfter();
     this.#manager ??= await this.#nc.jetstreamManager({
       timeout: limits.natsRequestTimeoutMs,
       checkAPI: false,
@@ -237,29 +211,28 @@ export class GuildConsumer {
       this.#onStatus(msg);
       return;
     }
-    // $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>, or with domain and account before the stream.
-    const tokens = reply.split(".");
-    const base = tokens.length > 9 ? 4 : 2;
-    const delivered = Number(tokens[base + 4]);
+    const { seq, delivered, timeNs, pending } = parseAckSubject(reply);
     if (delivered !== this.#delivered + 1) {
-      if (delivered <= this.#delivered) return;
+      // A new leader of the consumer may give numbers once more: harmless for what came before, a hole otherwise.
+      if (delivered <= this.#delivered && seq <= this.#lastSeq) return;
       this.#options.onTrouble(
-        { delivered, expected: this.#delivered + 1 },
+        { delivered, expected: this.#delivered + 1, seq },
         "deliveries lost, starting again",
       );
       void this.#restart();
       return;
     }
     this.#delivered = delivered;
-    this.#pending = Number(tokens[base + 6]);
+    this.#lastSeq = seq;
+    this.#pending = pending;
     this.#lastReply = reply;
     const data = msg.data;
     this.#buffer.push({
       subject: msg.subject,
-      seq: Number(tokens[base + 3]),
+      seq,
       kind: msg.headers?.get(kindHeader) || undefined,
       text: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("utf8"),
-      timeNs: tokens[base + 5]!,
+      timeNs,
     });
     const pull = this.#pulls[0];
     if (pull !== undefined) {

@@ -1,6 +1,6 @@
 /**
  * Owns what the embedded server asks of the machine: a free port, the INFO line a server greets with, the end of a log.
- * Used by embedded.ts.
+ * Used by embedded.ts; the greeting also by definitions.ts, which asks every server of a cluster for its version.
  */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { connect, createServer } from "node:net";

@@ -51,6 +51,8 @@ export interface ServerExit {
 export interface EmbeddedServer {
   readonly url: string;
   readonly port: number;
+  /** Its own name for itself, the same after a restart: what a cluster calls it. */
+  readonly name: string;
   /** Of the process running now, or of the last one. */
   readonly pid: number;
   readonly version: string;
@@ -106,6 +108,7 @@ class Embedded implements EmbeddedServer {
   readonly port: number;
   readonly dataDir: string;
   readonly logFile: string;
+  readonly name = `guildstream-${randomUUID()}`;
   version: string;
   exited: Promise<ServerExit> = Promise.resolve({ code: null, signal: null });
   #child: ChildProcess | undefined;
@@ -113,7 +116,6 @@ class Embedded implements EmbeddedServer {
   #stopped = false;
   readonly #configFile: string;
   readonly #outputFile: string;
-  readonly #serverName = `guildstream-${randomUUID()}`;
 
   constructor(
     private readonly options: EmbeddedServerOptions & { port: number },
@@ -146,7 +148,7 @@ class Embedded implements EmbeddedServer {
       const probe = readServerInfo(HOST, this.port, deadline - Date.now());
       const info = await Promise.race([probe, this.exited.then(() => undefined)]);
       // Another server may sit on the port: only our own name counts.
-      if (info?.server_name === this.#serverName) {
+      if (info?.server_name === this.name) {
         if (info.jetstream !== true) {
           await this.#end(child, "SIGKILL");
           throw this.#startFailed("it runs without JetStream");
@@ -249,7 +251,7 @@ class Embedded implements EmbeddedServer {
     const { maxPayloadBytes = limits.embeddedMaxPayloadBytes, storeDir, syncAlways = false } = this.options;
     return [
       "# Written at each start; changes here are lost.",
-      `server_name: ${quote(this.#serverName)}`,
+      `server_name: ${quote(this.name)}`,
       `listen: "${HOST}:${this.port}"`,
       `max_payload: ${maxPayloadBytes}`,
       `log_file: ${quote(this.logFile)}`,

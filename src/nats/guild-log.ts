@@ -23,6 +23,7 @@ import {
   messageIdHeader,
   rollupHeader,
 } from "../core/subjects.js";
+import { type StreamPlace, streamInfoInTime } from "./stream-info.js";
 import { readSubject } from "./subject-reader.js";
 
 export interface Append {
@@ -48,6 +49,8 @@ export interface StoredMessage {
 
 interface InFlight extends Append {
   sentAt: number;
+  /** How often its outcome was unknown. */
+  judged: number;
   done: (outcome: AppendOutcome) => void;
 }
 
@@ -69,6 +72,9 @@ export class GuildLog {
   #closed = false;
   /** Highest sequence acknowledged to us; a stream that ends below it has rewound. */
   #lastSeq = 0;
+  /** The life of the stream that it counts in. */
+  #created: string | undefined;
+  #asking: Promise<StreamPlace> | undefined;
   readonly #onTrouble: (fields: object, message: string) => void;
 
   constructor(
@@ -106,7 +112,7 @@ export class GuildLog {
   /** Appends; `done` is called exactly once, unless the log is closed first. */
   append(append: Append, done: (outcome: AppendOutcome) => void): void {
     assert(!this.#closed, "append on a closed log");
-    this.#publish({ ...append, sentAt: performance.now(), done });
+    this.#publish({ ...append, sentAt: performance.now(), judged: 0, done });
   }
 
   /** Forgets what is in flight: for leaving at once. What was sent may or may not be stored. */
@@ -173,15 +179,26 @@ export class GuildLog {
     }
   }
 
-  /** Reads the log until it answers, then decides. `trouble` names what the operator should know. */
+  /**
+   * Waits until the log's leader answers, reads, decides. `trouble` is what the operator should know; without it
+   * somebody has answered, if only that the append was not taken.
+   */
   async #judge(flight: InFlight, trouble: string | undefined): Promise<void> {
     this.#judging += 1;
-    let waitMs: number = limits.judgeRetryMinMs;
-    if (trouble !== undefined) {
-      this.#onTrouble({ subject: flight.subject, trouble }, "append outcome unknown, reading the log");
-      await delay(waitMs);
-    }
+    let waitMs: number = Math.min(limits.judgeRetryMinMs * 2 ** flight.judged, limits.judgeRetryMaxMs);
+    flight.judged += 1;
     try {
+      if (trouble !== undefined) {
+        // One line for all that the same trouble has met.
+        if (this.#judging === 1) {
+          this.#onTrouble({ subject: flight.subject, trouble }, "append outcome unknown, reading the log");
+        }
+        await delay(waitMs);
+        await this.#leaderAnswers();
+      } else if (flight.judged > 1) {
+        // Refused again, though it is not there: the first may be on its way through the replicas still.
+        await delay(waitMs);
+      }
       while (!this.#closed) {
         try {
           const verdict = judgeAppend(flight.claim, await this.#lastForJudge(flight.subject));
@@ -199,9 +216,12 @@ export class GuildLog {
             "the log does not answer, trying again",
           );
           await delay(waitMs);
+          await this.#leaderAnswers();
           waitMs = Math.min(waitMs * 2, limits.judgeRetryMaxMs);
         }
       }
+    } catch (error) {
+      if (!this.#closed) throw error;
     } finally {
       this.#judging -= 1;
     }
@@ -230,7 +250,7 @@ export class GuildLog {
       // What was sent before the connection broke will never be answered on this one.
       const unknown = [...this.#inFlight.values()];
       this.#inFlight.clear();
-      for (const flight of unknown) void this.#judge(flight, undefined);
+      for (const flight of unknown) void this.#judge(flight, "the connection was made again");
     }
   }
 
@@ -298,13 +318,33 @@ export class GuildLog {
     }
   }
 
-  /** The stream's life and end, to see whether it rewound. */
-  async streamEnd(): Promise<{ created: string; lastSeq: number }> {
-    const reply = await this.#request(`$JS.API.STREAM.INFO.${guildsStream}`, "");
-    return {
-      created: String(reply.created),
-      lastSeq: Number((reply.state as { last_seq: number }).last_seq),
-    };
+  /**
+   * The stream's life and end, to see whether it rewound; waits for the stream's leader. With replicas an end before
+   * what was acknowledged to us is believed only once it is certain.
+   */
+  async streamEnd(): Promise<StreamPlace> {
+    const known =
+      this.#created === undefined ? undefined : { created: this.#created, lastSeq: this.#lastSeq };
+    const { created, lastSeq } = await this.#leadersWord(known);
+    this.#created = created;
+    return { created, lastSeq };
+  }
+
+  #leadersWord(known?: StreamPlace): Promise<StreamPlace> {
+    return streamInfoInTime({
+      nc: this.#nc,
+      known,
+      isStopped: () => this.#closed,
+      onTrouble: this.#onTrouble,
+    });
+  }
+
+  /** Resolves once the stream's leader answers; all appends that wait for it share the questions. */
+  async #leaderAnswers(): Promise<void> {
+    this.#asking ??= this.#leadersWord().finally(() => {
+      this.#asking = undefined;
+    });
+    await this.#asking;
   }
 
   async #get(query: object): Promise<RawMessage | undefined> {

@@ -15,6 +15,9 @@ import type { EmbeddedServer } from "../../src/nats/embedded.js";
 import { requestJson } from "../../src/nats/messages.js";
 import { type Simulator, type SimulatorOptions, startSimulator } from "../../src/simulator/index.js";
 import { tempDir, withServer } from "./nats.js";
+import { until } from "./until.js";
+
+export { until } from "./until.js";
 
 export interface ClusterOptions {
   version?: string;
@@ -85,19 +88,6 @@ export class RoleProcess {
 
   #keep(chunk: Buffer): void {
     this.#output = (this.#output + chunk.toString("utf8")).slice(-200_000);
-  }
-}
-
-/** Waits for a condition; fails the test with its name when it does not come. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  timeoutMs = 60_000,
-): Promise<void> {
-  const deadlineAt = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    if (performance.now() > deadlineAt) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 

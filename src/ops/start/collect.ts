@@ -1,5 +1,5 @@
 /** Owns gathering the summary's numbers from the running system, after the traffic and before anything is stopped. */
-import { streamInfo } from "../../nats/consumer.js";
+import { streamInfo } from "../../nats/stream-info.js";
 import { rssBytes } from "../processes.js";
 import type { Verdict } from "./oracle.js";
 import type { SettleSources } from "./settle.js";

@@ -5,7 +5,7 @@
 import type { ClusterList } from "../../cluster/list.js";
 import { limits } from "../../core/limits.js";
 import type { NatsConnection } from "../../nats/connect.js";
-import { streamInfo } from "../../nats/consumer.js";
+import { streamInfo } from "../../nats/stream-info.js";
 import type { SimulatorClient } from "./simulator-client.js";
 
 export interface SettleSources {
