@@ -10,7 +10,7 @@ import { z } from "zod";
 import type { Logger } from "../core/bot.js";
 import { messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
-import type { BucketEntry } from "../nats/bucket.js";
+import type { BucketEntry } from "../nats/bucket-watch.js";
 
 const content = z.object({
   v: z.literal(1),

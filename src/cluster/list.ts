@@ -35,7 +35,8 @@ import {
   workerEntry,
 } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
-import { Bucket, type BucketEntry } from "../nats/bucket.js";
+import { Bucket } from "../nats/bucket.js";
+import { type BucketEntry, BucketWatch } from "../nats/bucket-watch.js";
 import type { NatsConnection } from "../nats/connect.js";
 import { ensureBucket } from "../nats/definitions.js";
 import { ListCache } from "./list-cache.js";
@@ -73,14 +74,11 @@ export class ClusterList {
   readonly #listeners = new Set<(key: string, news: ListNews) => void>();
   readonly #onRebuilt = new Set<() => void>();
   #bucket: Bucket | undefined;
-  #stopWatch: () => void = () => {};
+  readonly #watch: BucketWatch;
   #lastRevision = 0;
   #lastNewsAt = performance.now();
-  #opening: Promise<void> | undefined;
-  #checking = false;
-  #timer: NodeJS.Timeout | undefined;
+  #troubleSaidAt = Number.NEGATIVE_INFINITY;
   #membership: Membership | undefined;
-  #stopped = false;
 
   private constructor(nc: NatsConnection, log: Logger, options: ListOptions) {
     this.#nc = nc;
@@ -88,6 +86,13 @@ export class ClusterList {
     this.#cache = options.cacheFile === undefined ? undefined : new ListCache(options.cacheFile, log);
     this.#memberDeadMs = options.memberDeadMs ?? limits.memberDeadMs;
     this.#memberForgetMs = options.memberForgetMs ?? limits.memberForgetMs;
+    this.#watch = new BucketWatch({
+      nc,
+      prepare: () => ensureBucket(nc),
+      onEntry: (entry) => this.#observe(entry),
+      onRenewed: () => this.#renewed(),
+      onTrouble: (error) => this.#trouble(error),
+    });
   }
 
   /**
@@ -107,17 +112,13 @@ export class ClusterList {
         "NO LIST-SERVER: booting from the last list on disk",
       );
     }
-    list.#timer = setInterval(() => void list.#check(), limits.listSilenceMs);
-    list.#timer.unref();
     return list;
   }
 
   stop(): void {
-    this.#stopped = true;
-    clearInterval(this.#timer);
     this.#membership?.stop();
     this.#cache?.stop();
-    this.#stopWatch();
+    this.#watch.stop();
   }
 
   /** Calls back with the key of every entry that changes. */
@@ -255,75 +256,34 @@ export class ClusterList {
     throw new GuildstreamError("LIST_AWAY", "the list-server (KV bucket cluster) does not answer");
   }
 
-  /** Opens the bucket, again and again; afterwards the picture follows this life of it. */
-  #open(): Promise<void> {
-    this.#opening ??= this.#openLoop().finally(() => {
-      this.#opening = undefined;
-    });
-    return this.#opening;
-  }
-
-  async #openLoop(): Promise<void> {
-    let saidAt = Number.NEGATIVE_INFINITY;
-    while (!this.#stopped && !this.#nc.isClosed()) {
+  async #open(): Promise<void> {
+    await this.#watch.start();
+    while (this.#bucket === undefined && !this.#nc.isClosed()) {
       try {
-        await this.#openOnce();
-        return;
+        this.#bucket = await Bucket.open(this.#nc);
       } catch (error) {
-        if (performance.now() - saidAt > limits.listTroubleIntervalMs) {
-          saidAt = performance.now();
-          this.#log.error(
-            { event: "list_away", error: messageOf(error) },
-            "the list-server does not answer; going on from what is known",
-          );
-        }
+        this.#trouble(error);
         await new Promise((resolve) => setTimeout(resolve, limits.listRetryMs));
       }
     }
   }
 
-  async #openOnce(): Promise<void> {
-    await ensureBucket(this.#nc);
-    const bucket = await Bucket.open(this.#nc);
-    const rebuilt = this.#bucket !== undefined && this.#bucket.created !== bucket.created;
-    if (rebuilt || this.#bucket === undefined) {
-      for (const observed of this.#observed.values()) observed.entry = { ...observed.entry, revision: 0 };
-      this.#lastRevision = 0;
-    }
-    this.#stopWatch();
-    this.#stopWatch = () => {};
-    this.#stopWatch = await bucket.watch(
-      (entry) => this.#observe(entry),
-      (error) => {
-        this.#log.warn(
-          { event: "list_watch_ended", error: messageOf(error) },
-          "the watch on the list ended; opening it again",
-        );
-        void this.#open();
-      },
-    );
-    this.#bucket = bucket;
-    if (this.#stopped) this.#stopWatch();
-    if (!rebuilt) return;
+  /** The bucket was made anew, or lost its end: everybody writes its own part again. */
+  #renewed(): void {
+    for (const observed of this.#observed.values()) observed.entry = { ...observed.entry, revision: 0 };
+    this.#lastRevision = 0;
     this.#log.warn({ event: "list_rebuilt" }, "the list-server was made anew; writing our part of it again");
-    for (const listener of this.#onRebuilt) listener();
+    // Once the listing is done: what others have written by then is known.
+    setImmediate(() => {
+      for (const listener of this.#onRebuilt) listener();
+    });
   }
 
-  /** In silence: is the bucket still the one we watch, and have we seen its end? */
-  async #check(): Promise<void> {
-    if (performance.now() - this.#lastNewsAt < limits.listSilenceMs) return;
-    if (this.#checking || this.#opening !== undefined || this.#nc.isClosed()) return;
-    this.#checking = true;
-    try {
-      const end = await Bucket.endOf(this.#nc);
-      if (end.created === this.#bucket?.created && end.lastRevision <= this.#lastRevision) return;
-      void this.#open();
-    } catch (error) {
-      // Gone: made again there. Not answering: tried there until it does.
-      if (/not found/i.test(messageOf(error))) void this.#open();
-    } finally {
-      this.#checking = false;
-    }
+  #trouble(error: unknown): void {
+    if (performance.now() - this.#troubleSaidAt < limits.listTroubleIntervalMs) return;
+    this.#troubleSaidAt = performance.now();
+    const text = "the list-server does not answer; going on from what is known";
+    this.#log.error({ event: "list_away", error: messageOf(error) }, text);
   }
 
   #observe(entry: BucketEntry): void {
@@ -335,8 +295,6 @@ export class ClusterList {
     }
     this.#lastNewsAt = now;
     this.#lastRevision = Math.max(this.#lastRevision, entry.revision);
-    // A watch that was opened again tells what we know: that is no sign of life.
-    if (before?.entry.revision === entry.revision) return;
     this.#observed.set(entry.key, { entry, seenAt: now, beats: (before?.beats ?? 0) + 1 });
     this.#cache?.note(() => [...this.#observed.values()].map((observed) => observed.entry));
     const news = before !== undefined && isBeat(before.entry.value, entry.value) ? "beat" : "change";
