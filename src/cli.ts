@@ -45,6 +45,7 @@ with_(program.command("worker").description("run one worker: Discord's gateway, 
   flag.bot,
   flag.id,
   flag.shards,
+  flag.replicas,
   flag.memoryMb,
   flag.temporary,
 ])
@@ -61,6 +62,7 @@ with_(program.command("dbnode").description("run one database node: the guild lo
   flag.nats,
   flag.data,
   flag.id,
+  flag.replicas,
 ]).action((options: CommonOptions) =>
   end(
     role(options, options.id ?? defaultId("dbnode"), async (boot) =>
@@ -83,6 +85,7 @@ with_(program.command("simulator").description("run a simulated Discord: gateway
 with_(program.command("status").description("show the cluster: members, shards, the guild log"), [
   flag.nats,
   flag.id,
+  flag.replicas,
   flag.check,
 ]).action((options: StatusOptions) => end(import("./cli/status.js").then(({ status }) => status(options))));
 

@@ -19,7 +19,7 @@ export async function bootDbnode(options: CommonOptions, boot: Boot): Promise<Ro
   const id = options.id ?? defaultId("dbnode");
   const nc = await connect(options, `guildstream ${id}`);
   try {
-    await ensureStreams(nc);
+    await ensureStreams(nc, { replicas: options.replicas });
     const node = await runDbnode({ id, nc, dataDir: join(options.data, id), log: boot.log });
     const list = await ClusterList.open(nc, boot.log);
     // Until it has what the log held at its start, others should not ask it nor wait for it.

@@ -19,6 +19,8 @@ export interface CommonOptions {
   bot?: string;
   id?: string;
   shards: number | "auto";
+  /** Of the streams; undefined: whatever they have. */
+  replicas?: number;
   memoryMb: number;
   temporary: boolean;
   logLevel: LogLevel;
@@ -81,6 +83,13 @@ export const options = {
       .env("GUILDSTREAM_SHARDS")
       .default("auto" as const)
       .argParser(shardCount),
+  replicas: () =>
+    new Option(
+      "--replicas <count>",
+      "servers that hold each stream: 1, 3 or 5 (default: what the streams have, 1 for new ones)",
+    )
+      .env("GUILDSTREAM_REPLICAS")
+      .argParser(replicaCount),
   memoryMb: () =>
     new Option(
       "--memory-mb <megabytes>",
@@ -167,6 +176,11 @@ function shardCount(text: string): number | "auto" {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1 && value <= 16_384) return value;
   throw new InvalidArgumentError("It must be auto, or a whole number from 1 to 16384.");
+}
+
+function replicaCount(text: string): number {
+  if (/^[135]$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It must be 1, 3 or 5.");
 }
 
 function httpUrl(text: string): string {

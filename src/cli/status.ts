@@ -18,7 +18,7 @@ export async function status(options: StatusOptions): Promise<number> {
   const log = createLog({ level: options.logLevel, json: options.json, name: "status" });
   const nc = await connect(options, "guildstream status");
   try {
-    await ensureStreams(nc);
+    await ensureStreams(nc, { replicas: options.replicas });
     const list = await ClusterList.open(nc, log);
     // An entry alone does not tell whether its member lives; its next heartbeat does.
     const first = await readStatus(nc, list);

@@ -17,7 +17,7 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
   const bot = await loadBot(options.bot ?? "community");
   const nc = await connect(options, `guildstream ${id}`);
   try {
-    await ensureStreams(nc);
+    await ensureStreams(nc, { replicas: options.replicas });
     const worker = await runWorker({
       id,
       nc,

@@ -3,11 +3,13 @@
  *
  * Invariants:
  * - Once made it reconnects for ever (the client's default gives up after 10 tries); callers see waits, not ends.
+ * - In a cluster it follows: the servers tell of each other, and one that dies or freezes is left for the next.
  * - A server that is too old, has no JetStream, or too small a max_payload is refused by name before any work.
  */
 import { ErrorCode, type NatsConnection, type NatsError, connect as natsConnect } from "nats";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import { limits } from "../core/limits.js";
+import { apiErrorCode, askPatiently, jetStreamUnavailable } from "./jetstream.js";
 import { compareServerVersions } from "./server-version.js";
 
 export type { NatsConnection } from "nats";
@@ -43,6 +45,8 @@ export async function connectNats(options: ConnectOptions): Promise<NatsConnecti
       maxReconnectAttempts: -1,
       reconnectTimeWait: limits.natsReconnectWaitMs,
       reconnectJitter: limits.natsReconnectWaitMs,
+      pingInterval: limits.natsPingIntervalMs,
+      maxPingOut: 2,
       waitOnFirstConnect: false,
       inboxPrefix: "_INBOX",
     });
@@ -112,8 +116,20 @@ async function checkServer(connection: NatsConnection): Promise<void> {
     );
   }
   try {
-    await connection.jetstreamManager({ timeout: limits.natsRequestTimeoutMs });
+    await askPatiently(connection, () =>
+      connection.jetstreamManager({ timeout: limits.natsRequestTimeoutMs }),
+    );
   } catch (cause) {
+    if (apiErrorCode(cause) === jetStreamUnavailable || (cause as NatsError).code === ErrorCode.Timeout) {
+      throw new GuildstreamError(
+        "NATS_NO_JETSTREAM",
+        "JetStream does not answer: the NATS cluster has no leader",
+        {
+          cause,
+          hint: "more than half of the cluster's servers must run and reach each other",
+        },
+      );
+    }
     throw new GuildstreamError("NATS_NO_JETSTREAM", "the NATS server has no JetStream for this account", {
       cause,
       hint: "start it with -js, or with a jetstream block (see streams/nats-server.conf)",
