@@ -152,6 +152,7 @@ function makeGuilds(guildLog: GuildLog, tracker: SavedTracker, counters: Counter
       counters.appended += 1;
       tracker.appended(guildId, seq);
     },
+    shardOf: () => 0,
     isOurs: () => true,
     stateMaxBytes: () => guildLog.maxPayloadBytes - limits.messageHeadroomBytes,
     later: (run: () => void) => void setTimeout(run, 1_000),

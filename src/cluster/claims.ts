@@ -26,7 +26,7 @@ export interface ClaimsOptions {
   onClaimed(shard: number, from: string | undefined): void;
   /** Which of the held shards may go now, the best first. */
   mayRelease(): number[];
-  /** The shard is to go to another worker: close it resumably, checkpoint it; the claim is given up afterwards. */
+  /** The shard is one too many: hand it over, or close it and give it up. */
   onRelease(shard: number): Promise<void>;
   /** Another worker has a claim of ours. */
   onRobbed(shard: number): void;
@@ -36,6 +36,8 @@ export class ShardClaims {
   readonly #options: ClaimsOptions;
   /** Held shards, with the revision of our claim. */
   readonly #held = new Map<number, number>();
+  /** Of these, the ones on their way to another worker: that it takes the claim is no robbery. */
+  readonly #giving = new Set<number>();
   readonly #stops: (() => void)[] = [];
   #timer: NodeJS.Timeout | undefined;
   #debounce: NodeJS.Timeout | undefined;
@@ -109,12 +111,50 @@ export class ShardClaims {
   /** Asks the list-server itself, not the picture: after this process stood still. */
   async verify(): Promise<void> {
     for (const shard of this.held) {
+      if (this.#giving.has(shard)) continue;
       const entry = await this.#options.list.get(clusterKeys.shard(shard));
       const holder = entry?.value as { incarnation?: string } | undefined;
       if (holder?.incarnation === undefined || holder.incarnation === this.#options.incarnation) continue;
       this.#robbed(shard);
       return;
     }
+  }
+
+  /** The shard is being handed over; until `keep` or `letGo`. */
+  give(shard: number): void {
+    this.#giving.add(shard);
+  }
+
+  /** It was not handed over after all. */
+  keep(shard: number): void {
+    this.#giving.delete(shard);
+  }
+
+  /** Another worker has the claim, with our consent. */
+  letGo(shard: number): void {
+    this.#giving.delete(shard);
+    this.#held.delete(shard);
+  }
+
+  /** The revision of our claim. */
+  revisionOf(shard: number): number {
+    return this.#held.get(shard) ?? 0;
+  }
+
+  /** Replaces another's claim of exactly this revision by ours; false when there is another one by now. */
+  async takeOver(shard: number, revision: number): Promise<boolean> {
+    const { list, id, incarnation } = this.#options;
+    const key = clusterKeys.shard(shard);
+    const claimed = await list.compareAndSet(key, { owner: id, incarnation, at: Date.now() }, revision);
+    if (claimed === undefined) return false;
+    this.#held.set(shard, claimed);
+    await list.caughtUp(claimed);
+    return true;
+  }
+
+  /** Writes our claim once more, so that nobody can take over its old revision; false when somebody has. */
+  renew(shard: number): Promise<boolean> {
+    return this.takeOver(shard, this.revisionOf(shard));
   }
 
   #soon(): void {
@@ -155,7 +195,7 @@ export class ShardClaims {
       shardCount: topology.shardCount,
       shards,
       workers,
-      held: this.#held,
+      held: new Map([...this.#held].filter(([shard]) => !this.#giving.has(shard))),
     });
     const [lost] = placement.lost;
     if (lost !== undefined) {
@@ -170,7 +210,6 @@ export class ShardClaims {
     const shard = mayRelease()[0];
     if (shard === undefined) return;
     await onRelease(shard);
-    await this.giveUp(shard);
   }
 
   async #claim(

@@ -223,6 +223,37 @@ export const limits = {
   identifyRetryMs: 1_000,
   identifyRefusalLogIntervalMs: 300_000,
 
+  // Handoff and hotboot.
+  /** Unacknowledged messages of one receiver; fewer than a ring has slots. */
+  handoffUnackedMax: 8_192,
+  /** Not delivered again while the receiver lives: a move that stands still is taken back long before. */
+  handoffAckWaitMs: 600_000,
+  handoffInactiveMs: 60_000,
+  /** Room left in a message for its envelope when a state is cut into parts. */
+  handoffPartHeadroomBytes: 1 * KiB,
+  /** Guilds that are locked and sent at a time, and between two such turns: about 3,000 a second. */
+  handoffGuildsPerTurn: 12,
+  handoffTurnMs: 4,
+  /** The receiver tells how far it has committed. */
+  handoffReportIntervalMs: 20,
+  /** Without any progress for so long, a move is taken back. */
+  handoffStallMs: 5_000,
+  /** An offer is answered once the socket is open. */
+  handoffOfferTimeoutMs: 20_000,
+  /** Any other question of one worker to another. */
+  askTimeoutMs: 3_000,
+  /** After a move that failed, before the shard is offered again; so often. */
+  handoffRetryMs: 1_000,
+  handoffAttemptsMax: 3,
+  /** From asking for the child to its hello, and from there to its open sockets. */
+  hotbootSpawnTimeoutMs: 60_000,
+  hotbootReadyTimeoutMs: 60_000,
+  /** A child whose parent is silent for so long takes its place: a little before the others would. */
+  hotbootParentSilentMs: 3_500,
+  hotbootPlaceTimeoutMs: 10_000,
+  /** Pauses kept for the percentiles. */
+  hotbootPausesMax: 100_000,
+
   // `guildstream start` and the operator's views.
   ops: {
     /** A child's drain is bounded by itself; this much later it is killed. */

@@ -25,6 +25,17 @@ export function guildOfSubject(subject: string): GuildId | undefined {
   return guildSubject(guildId) === subject ? guildId : undefined;
 }
 
+/** Where a worker's life is asked, and its member whoever lives now. */
+export const askSubject = (memberOrLife: string): string => `worker.${memberOrLife}.ask`;
+
+/** One incarnation of a member, as a token of a subject. */
+export const lifeName = (id: string, incarnation: string): string => `${id}_${incarnation}`;
+
+/** `handoff.<life>.<guildId>`, or `_` for what concerns the whole move. */
+export const handoffSubject = (life: string, guildId: string): string => `handoff.${life}.${guildId}`;
+export const handoffFilter = (life: string): string => `handoff.${life}.*`;
+export const wholeMove = "_";
+
 export const dbnodeSubjects = {
   saved: (id: string) => `dbnode.${id}.saved`,
   get: (id: string) => `dbnode.${id}.get`,
@@ -34,6 +45,8 @@ export const dbnodeSubjects = {
 export const clusterKeys = {
   topology: "topology",
   worker: (id: string) => `worker.${id}`,
+  /** The child that is taking over from that worker. */
+  hotboot: (id: string) => `hotboot.${id}`,
   dbnode: (id: string) => `dbnode.${id}`,
   shard: (shard: number) => `shard.${shard}`,
   session: (shard: number) => `session.${shard}`,

@@ -75,13 +75,20 @@ export async function ensureStreams(nc: NatsConnection, options: EnsureOptions =
   }
 }
 
-/**
- * Creates the list-server's bucket where it is missing: it may be deleted while the cluster runs. With as many replicas
- * as the guild log has.
- */
-export async function ensureBucket(nc: NatsConnection): Promise<void> {
+/** Creates the list-server's bucket where it is missing: it may be deleted while the cluster runs. */
+export function ensureBucket(nc: NatsConnection): Promise<void> {
+  return ensureAgain(nc, "cluster.json");
+}
+
+/** Creates the stream of handoffs where it is missing: it is in memory, and its server may have restarted. */
+export function ensureHandoff(nc: NatsConnection): Promise<void> {
+  return ensureAgain(nc, "handoff.json");
+}
+
+/** With as many replicas as the guild log has. */
+async function ensureAgain(nc: NatsConnection, file: string): Promise<void> {
   const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
-  const wanted = await definitionOf("cluster.json");
+  const wanted = await definitionOf(file);
   if ((await existingConfig(manager, wanted.name)) !== undefined) return;
   const log = await existingConfig(manager, guildsStream);
   await addStream(manager, { ...wanted, num_replicas: log?.num_replicas ?? 1 });
@@ -133,6 +140,8 @@ async function addStream(manager: JetStreamManager, wanted: StreamConfig): Promi
 function refuseDifferent(existing: StreamConfig, wanted: StreamConfig): void {
   for (const field of demanded) {
     if ((existing[field] || 0) === (wanted[field] || 0)) continue;
+    // How long a message may wait is a demand only where it must wait for ever.
+    if (field === "max_age" && wanted.max_age !== 0) continue;
     throw new GuildstreamError(
       "STREAM_FAILED",
       `stream ${wanted.name} has ${field} ${JSON.stringify(existing[field])}, not ${JSON.stringify(wanted[field])}`,

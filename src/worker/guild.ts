@@ -33,6 +33,13 @@ import type { GuildServices } from "./services.js";
 import { openState } from "./state.js";
 import type { Work } from "./work.js";
 
+/** What leaves with a guild that another worker takes over. */
+export interface Departure {
+  /** Undefined: the log has all there is. */
+  document: GuildDocument | undefined;
+  waiting: Work[];
+}
+
 type Mode = "loading" | "ready" | "running" | "stuck" | "refused" | "dropped";
 
 const legal: Record<Mode, readonly Mode[]> = {
@@ -73,6 +80,8 @@ export class Guild {
   #life = 0;
   #resent = false;
   #loadFailures = 0;
+  /** It is to leave for another worker: nothing new runs, what is underway ends first. */
+  #departing: ((departure: Departure) => void) | undefined;
 
   constructor(id: string, services: GuildServices) {
     this.id = id;
@@ -95,6 +104,7 @@ export class Guild {
   /** Nothing waits, runs or flies: it may leave memory once it is clean. */
   get isQuiet(): boolean {
     return (
+      this.#departing === undefined &&
       this.#inFlight === undefined &&
       this.#pending === undefined &&
       this.#waiting.length === 0 &&
@@ -113,7 +123,24 @@ export class Guild {
 
   /** A full batch stops the guild until the one before it is in the log: order and bounds before speed. */
   get #mayRun(): boolean {
-    return this.#mode === "ready" && this.#pending?.isFull !== true;
+    return this.#mode === "ready" && this.#departing === undefined && this.#pending?.isFull !== true;
+  }
+
+  /** Takes a document that another worker had in memory, instead of loading it. */
+  adopt(document: GuildDocument): void {
+    assert(this.#mode === "loading" && this.#life === 0, "only a new guild adopts a document");
+    this.lastUsedAt = this.#services.now();
+    this.#loaded(document);
+  }
+
+  /**
+   * Leaves for another worker. From here on nothing new runs; once what is underway is in the log, `done` is called with
+   * the document and what waits, and whoever called drops the guild.
+   */
+  depart(done: (departure: Departure) => void): void {
+    assert(this.#departing === undefined, "a guild departs once");
+    this.#departing = done;
+    this.#departWhenQuiet();
   }
 
   /** Fetches the document, then runs what waits; tries again for as long as it cannot be had. */
@@ -142,6 +169,18 @@ export class Guild {
     const before = this.#stateBytes;
     this.#stateBytes = bytes;
     if (bytes !== before) this.#services.resized(bytes - before);
+  }
+
+  #departWhenQuiet(): void {
+    const done = this.#departing;
+    if (done === undefined || this.#mode === "running") return;
+    if (this.#inFlight !== undefined || this.#pending !== undefined) return;
+    // A state that no event has yet (new, or just migrated) is made again from the log by whoever comes next.
+    const isInLog = this.#mode === "ready" && !this.#wholeState;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    const place = { rev: this.#rev, epoch: this.#epoch, seq: this.#seq, by: this.#by, cursor: this.#cursor };
+    done({ document: isInLog ? { state: this.#state, ...place } : undefined, waiting });
   }
 
   #setMode(mode: Mode): void {
@@ -223,7 +262,8 @@ export class Guild {
     this.#state = {};
     this.#resize(0);
     this.#setMode("loading");
-    this.load();
+    if (this.#departing === undefined) this.load();
+    else this.#departWhenQuiet();
   }
 
   #runWaiting(): void {
@@ -264,6 +304,7 @@ export class Guild {
       this.#setMode("ready");
       settle();
       this.#runWaiting();
+      this.#departWhenQuiet();
     };
     // A handler that never ends would hold up its guild, and through the checkpoint its shard.
     const timer = setTimeout(() => {
@@ -417,6 +458,7 @@ export class Guild {
         this.#finish(batch);
         this.#flush();
         if (this.#waiting.length > 0) this.#runWaiting();
+        this.#departWhenQuiet();
         return;
       case "fenced":
         this.#services.counters.fenced += 1;
@@ -424,8 +466,9 @@ export class Guild {
           { event: "guild_fenced", guildId: this.id, by: outcome.by, epoch: outcome.epoch },
           "fenced",
         );
-        if (this.#services.isOurs(this.id)) this.#reload([batch, this.#pending]);
-        else this.#services.abandon(this);
+        if (this.#departing !== undefined || this.#services.isOurs(this.id)) {
+          this.#reload([batch, this.#pending]);
+        } else this.#services.abandon(this);
         return;
       case "overtaken":
         this.#services.log.warn(

@@ -18,7 +18,7 @@ import type { Effect } from "../core/event.js";
 import { limits } from "../core/limits.js";
 import { objectIdOf } from "../discord/dispatch.js";
 import { Alarm } from "./alarm.js";
-import { Guild } from "./guild.js";
+import { type Departure, Guild } from "./guild.js";
 import type { SavedTracker } from "./saved.js";
 import type { GuildServices } from "./services.js";
 import type { Work } from "./work.js";
@@ -26,6 +26,15 @@ import type { Work } from "./work.js";
 /** Memory of a guild beside its state's text: the object, the map's slot, the state's own objects. */
 const guildOverheadBytes = 1_500;
 const stateMemoryFactor = 3;
+
+/** A guild that has left; `dirty`: its last event is not saved yet. */
+export type DepartedGuild = Departure & { dirty: boolean };
+
+/** Where the dispatches of a shard go that is moving to another worker. */
+export interface Route {
+  /** True when the dispatch is taken care of; false when the guild is still here. */
+  take(work: Work, guildId: string): boolean;
+}
 
 export class Guilds {
   readonly #guilds = new Map<string, Guild>();
@@ -38,6 +47,7 @@ export class Guilds {
   #loading = 0;
   #isFull = false;
   readonly #waitingForRoom = new Set<Guild>();
+  readonly #routes = new Map<number, Route>();
   readonly #onRoom = new Set<() => void>();
   #timer: NodeJS.Timeout;
 
@@ -96,15 +106,52 @@ export class Guilds {
   }
 
   handle(work: Work): void {
+    const { guildId } = work;
+    if (guildId !== undefined && this.#routes.get(work.shard)?.take(work, guildId) === true) return;
     if (!this.#services.handlers.wants(work.payload.t as DispatchName, work.guildId !== undefined)) {
       work.complete();
       return;
     }
-    if (work.guildId === undefined) {
-      this.#handleDirect(work);
-      return;
-    }
-    (this.#guilds.get(work.guildId) ?? this.#open(work.guildId)).handle(work);
+    if (guildId === undefined) this.#handleDirect(work);
+    else (this.#guilds.get(guildId) ?? this.#open(guildId)).handle(work);
+  }
+
+  has(guildId: string): boolean {
+    return this.#guilds.has(guildId);
+  }
+
+  /** The guilds of a shard that are in memory. */
+  idsOf(shard: number): string[] {
+    return [...this.#guilds.keys()].filter((guildId) => this.#services.shardOf(guildId) === shard);
+  }
+
+  /** From here on the shard's dispatches are offered to the route first. */
+  route(shard: number, route: Route): void {
+    this.#routes.set(shard, route);
+  }
+
+  unroute(shard: number): void {
+    this.#routes.delete(shard);
+  }
+
+  /** Takes a guild out of memory for another worker, once nothing of it is underway; false when it is not here. */
+  depart(guildId: string, done: (departure: DepartedGuild) => void): boolean {
+    const guild = this.#guilds.get(guildId);
+    guild?.depart((departure) => {
+      const dirty = this.#saved.isDirty(guildId);
+      this.#forget(guild);
+      done({ ...departure, dirty });
+    });
+    return guild !== undefined;
+  }
+
+  /** Puts a guild into memory that another worker had; `dirty`: its last event is ours to keep until it is saved. */
+  adopt(guildId: string, document: GuildDocument, dirty: boolean): void {
+    const before = this.#guilds.get(guildId);
+    if (before !== undefined) this.#forget(before); // Of an earlier move that was taken back.
+    const guild = this.#make(guildId);
+    guild.adopt(document);
+    if (dirty) this.#saved.appended(guildId, document.seq);
   }
 
   /** How full memory is: 1 is the budget. */
@@ -114,7 +161,7 @@ export class Guilds {
 
   /** Loads a guild that has no dispatch yet; false when it is here already. */
   warm(guildId: string): boolean {
-    if (this.#guilds.has(guildId)) return false;
+    if (this.#guilds.has(guildId) || this.#routes.size > 0) return false;
     this.#open(guildId).lastUsedAt = this.#services.now();
     return true;
   }
@@ -202,10 +249,15 @@ export class Guilds {
   }
 
   #open(guildId: string): Guild {
+    const guild = this.#make(guildId);
+    guild.load();
+    return guild;
+  }
+
+  #make(guildId: string): Guild {
     const guild = new Guild(guildId, this.#services);
     this.#guilds.set(guildId, guild);
     this.#hold(guildOverheadBytes);
-    guild.load();
     return guild;
   }
 

@@ -18,6 +18,7 @@ import type { AnyBot, Logger } from "../core/bot.js";
 import { messageOf } from "../core/errors.js";
 import { shardOf } from "../core/ids.js";
 import { limits } from "../core/limits.js";
+import { lifeName } from "../core/subjects.js";
 import type { DiscordRest } from "../discord/rest.js";
 import type { IdentifyThrottler } from "../discord/shard.js";
 import { type NatsConnection, onReconnect } from "../nats/connect.js";
@@ -25,6 +26,8 @@ import { GuildLog } from "../nats/guild-log.js";
 import { Effects } from "./effects.js";
 import { Guilds } from "./guilds.js";
 import { Handlers } from "./handlers.js";
+import { Handoffs } from "./handoff/handoffs.js";
+import type { Offer } from "./handoff/receiver.js";
 import { Loader } from "./loader.js";
 import { NodesAlarm } from "./nodes-alarm.js";
 import { SavedTracker } from "./saved.js";
@@ -64,6 +67,11 @@ export class Life {
   readonly #guilds: Guilds;
   readonly #claims: ShardClaims;
   readonly #warmer: Warmer;
+  readonly #handoffs: Handoffs;
+  /** Shards on their way here. */
+  readonly #incoming = new Map<number, ShardRunner>();
+  /** No shard is taken any more: this life is handing everything over. */
+  #leaving = false;
   /** Counts of the shards given away, so that the totals never fall. */
   readonly #closedShards = { identifies: 0, resumes: 0 };
   #streamCreated = "";
@@ -89,9 +97,10 @@ export class Life {
       log,
       onClaimed: (shard, from) => this.#openShard(shard, from),
       mayRelease: () => this.#releasable(),
-      onRelease: (shard) => this.#closeShard(shard, performance.now() + limits.drainTimeoutMs),
+      onRelease: (shard) => this.#giveAway(shard, performance.now() + limits.drainTimeoutMs),
       onRobbed,
     });
+    this.#handoffs = this.#makeHandoffs();
     onReconnect(nc, () => {
       this.#saved.suspend();
       void this.#checkRewind();
@@ -154,6 +163,7 @@ export class Life {
    */
   async handOver(): Promise<number[]> {
     const { id, list } = this.#options;
+    this.#leaving = true;
     await this.#claims.stop();
     const deadlineAt = performance.now() + limits.drainTimeoutMs;
     const left: number[] = [];
@@ -172,6 +182,7 @@ export class Life {
 
   /** Ends the life with every shard closed and checkpointed, and the claims left as they are: for a member that will be back. */
   async rest(): Promise<void> {
+    this.#leaving = true;
     await this.#claims.stop();
     const deadlineAt = performance.now() + limits.drainTimeoutMs;
     await Promise.all(this.shards.map((shard) => this.#closeShard(shard, deadlineAt)));
@@ -191,6 +202,7 @@ export class Life {
   #close(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#handoffs.stop();
     this.#warmer.stop();
     this.#guilds.stop();
     this.#nodesAlarm.stop();
@@ -198,9 +210,33 @@ export class Life {
     this.#guildLog.close();
   }
 
+  /** By handoff to the worker that has least; if that fails, or nobody is there, closed and free for anyone. */
   async #giveAway(shard: number, deadlineAt: number): Promise<void> {
+    const { id, list } = this.#options;
+    const [lightest] = takers(list, id).sort((a, b) => a.shards.length - b.shards.length);
+    if (lightest !== undefined) {
+      if ((await this.handOff(shard, lifeName(lightest.id, lightest.incarnation))) === undefined) return;
+    }
     await this.#closeShard(shard, deadlineAt);
     await this.#claims.giveUp(shard);
+  }
+
+  /** Moves a shard to another life with its guilds in memory; the reason when it is still here. */
+  async handOff(shard: number, to: string): Promise<string | undefined> {
+    const runner = this.#shards.get(shard);
+    if (runner === undefined) return "there is no such shard here";
+    this.#claims.give(shard);
+    const { shardCount } = this.#options.list.topology()!;
+    const outcome = await this.#handoffs.give(shard, shardCount, to, runner);
+    if (outcome !== "gone") {
+      this.#claims.keep(shard);
+      return outcome.returned;
+    }
+    this.#claims.letGo(shard);
+    this.#forgetShard(shard);
+    await runner.abandon();
+    this.#options.log.info({ event: "shard_handed_over", shard, to }, "shard handed over");
+    return undefined;
   }
 
   async #allSaved(deadlineAt: number): Promise<void> {
@@ -230,6 +266,7 @@ export class Life {
         counters.appended += 1;
         this.#saved.appended(guildId, seq);
       },
+      shardOf: (guildId: string) => this.#shardOf(guildId),
       isOurs: (guildId: string) => this.#holdsGuild(guildId),
       stateMaxBytes: () => this.#guildLog.maxPayloadBytes - limits.messageHeadroomBytes,
       later: (run: () => void) => void setTimeout(run, retryLoadMs),
@@ -237,19 +274,89 @@ export class Life {
     return new Guilds(services, this.#saved, memoryBytes);
   }
 
+  #makeHandoffs(): Handoffs {
+    const { nc, id, incarnation, bot, list, log } = this.#options;
+    return new Handoffs({
+      nc,
+      life: lifeName(id, incarnation),
+      bot: { name: bot.name, stateVersion: bot.state.version },
+      guilds: this.#guilds,
+      refusal: (offer) => this.#refusal(offer),
+      makeRunner: (offer) => {
+        const runner = this.#makeRunner(offer.shard, offer.shardCount, true);
+        this.#incoming.set(offer.shard, runner);
+        return runner;
+      },
+      claim: (shard, revision) => this.#claims.takeOver(shard, revision),
+      claimRevision: (shard) => this.#claims.revisionOf(shard),
+      reclaim: (shard) => this.#claims.renew(shard),
+      isAlive: (life) =>
+        [...list.workers().values()].some(
+          (each) => each.live && lifeName(each.id, each.incarnation) === life,
+        ),
+      onServing: (shard) => this.#received(shard),
+      onDropped: (shard, reason) => this.#dropIncoming(shard, reason),
+      onStep: () => {},
+      onGuildMoved: () => {},
+      onPauses: () => {},
+      onAsk: (question) => ({ ok: false, reason: `nobody here answers "${question.ask}"` }),
+      messageMaxBytes: () => this.#guildLog.maxPayloadBytes,
+      log,
+    });
+  }
+
+  #refusal({ shard }: Offer): string | undefined {
+    if (this.#leaving || this.#ended) return "it is leaving";
+    if (this.#shards.has(shard) || this.#incoming.has(shard)) return `it has shard ${shard}`;
+    return undefined;
+  }
+
+  #received(shard: number): void {
+    const runner = this.#incoming.get(shard)!;
+    this.#incoming.delete(shard);
+    this.#shards.set(shard, runner);
+    runner.allowIdentify();
+    void this.#options.list.beat();
+    this.#options.log.info({ event: "shard_received", shard }, "shard received from another worker");
+  }
+
+  #dropIncoming(shard: number, reason: string): void {
+    const runner = this.#incoming.get(shard);
+    this.#incoming.delete(shard);
+    this.#guilds.dropWhere((guildId) => this.#shardOf(guildId) === shard);
+    void runner?.abandon();
+    this.#options.log.warn(
+      { event: "shard_not_received", shard, reason },
+      "a shard was not received after all",
+    );
+  }
+
+  #shardOf(guildId: string): number {
+    return shardOf(guildId, this.#options.list.topology()?.shardCount ?? 1);
+  }
+
   #holdsGuild(guildId: string): boolean {
-    const topology = this.#options.list.topology();
-    if (topology === undefined) return true;
-    const shard = shardOf(guildId, topology.shardCount);
+    const shard = this.#shardOf(guildId);
+    if (this.#incoming.has(shard)) return true;
     return this.#shards.has(shard) && this.#claims.isOurs(shard);
   }
 
   #openShard(shard: number, from: string | undefined): void {
-    const { token, bot, log, list, rest, budget, counters, incarnation, onFatal, onRobbed } = this.#options;
+    const { log, list } = this.#options;
     const { shardCount } = list.topology()!;
     // It was served before: guilds may have come into being since we learned which there are.
     if (list.session(shard) !== undefined) this.#loader.forgetKnown();
-    const runner = new ShardRunner({
+    const runner = this.#makeRunner(shard, shardCount, false);
+    this.#shards.set(shard, runner);
+    runner.connect();
+    log.info({ event: "shard_claimed", shard, ...(from !== undefined && { from }) }, "shard claimed");
+    if (from !== undefined) this.#warmer.warm((guildId) => this.#shardOf(guildId) === shard);
+  }
+
+  #makeRunner(shard: number, shardCount: number, isReceived: boolean): ShardRunner {
+    const { token, bot, log, list, rest, budget, counters, incarnation, onFatal, onRobbed } = this.#options;
+    if (isReceived) this.#loader.forgetKnown();
+    return new ShardRunner({
       shard,
       shardCount,
       list,
@@ -258,13 +365,10 @@ export class Life {
       incarnation,
       log,
       gateway: { token, intents: bot.intents, rest, throttler: budget, onFatal },
+      isReceived,
       onConnected: () => void list.beat(),
       onLost: () => onRobbed(shard),
     });
-    this.#shards.set(shard, runner);
-    runner.connect();
-    log.info({ event: "shard_claimed", shard, ...(from !== undefined && { from }) }, "shard claimed");
-    if (from !== undefined) this.#warmer.warm((guildId) => shardOf(guildId, shardCount) === shard);
   }
 
   /** A shard between IDENTIFY and READY would lose its session; the connected ones may go, the highest first. */
@@ -283,9 +387,8 @@ export class Life {
 
   /** What memory holds is kept until it is saved; a new owner is not kept waiting for long, though. */
   async #shardSaved(shard: number): Promise<void> {
-    const { shardCount } = this.#options.list.topology()!;
     const deadlineAt = performance.now() + limits.releaseSavedTimeoutMs;
-    const isDirty = (): boolean => this.#saved.someDirty((guildId) => shardOf(guildId, shardCount) === shard);
+    const isDirty = (): boolean => this.#saved.someDirty((guildId) => this.#shardOf(guildId) === shard);
     while (this.#dbnodes.savedBy > 0 && isDirty() && performance.now() < deadlineAt) await poll();
   }
 
@@ -294,8 +397,7 @@ export class Life {
     this.#closedShards.identifies += counts?.identifies ?? 0;
     this.#closedShards.resumes += counts?.resumes ?? 0;
     this.#shards.delete(shard);
-    const { shardCount } = this.#options.list.topology()!;
-    this.#guilds.dropWhere((guildId) => shardOf(guildId, shardCount) === shard);
+    this.#guilds.dropWhere((guildId) => this.#shardOf(guildId) === shard);
   }
 
   /** The server came back: if the stream ends before what it acknowledged to us, memory is all there is of the rest. */

@@ -38,6 +38,8 @@ export interface GuildServices {
   resized(deltaBytes: number): void;
   /** Whether there is room for another append; if not, the guild is called back when there is. */
   mayAppend(guild: Guild): boolean;
+  /** The shard that Discord delivers the guild to. */
+  shardOf(guildId: string): number;
   /** Whether the list says that this worker serves the guild. */
   isOurs(guildId: string): boolean;
   /** The guild is another worker's now: forget it. */

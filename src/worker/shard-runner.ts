@@ -1,12 +1,11 @@
 /**
- * Owns one claimed shard in this worker: its gateway connection, its ring, its checkpoint.
+ * Owns one shard in this worker: its gateway connection and its ring; its checkpoint is in checkpoint.ts.
  *
  * Invariants:
- * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped. They also wait
- *   there while memory is full, so that a moment of it costs no RESUME. When the ring holds what it may, the shard is
- *   off the gateway, and Discord keeps them.
- * - The checkpoint in the list-server never passes a dispatch that has not completed: everything up to it is durable.
- * - The checkpoint is written by compare-and-set: a worker that lost the shard cannot move it any more.
+ * - Dispatches are processed in the order Discord sent them; they wait in the ring, nothing is dropped. With the ring
+ *   or the guilds' memory full the shard is off the gateway, and Discord keeps them.
+ * - The checkpoint never passes a dispatch that has not completed: everything up to it is durable.
+ * - A shard that is received from another worker makes no session of its own before it has that one's.
  *
  * If the process dies here: the next owner RESUMEs from the checkpoint, Discord replays what came after it, and the
  * guilds' cursors recognise what was applied already.
@@ -14,14 +13,13 @@
 import type { GatewayDispatchPayload } from "discord-api-types/v10";
 import type { ClusterList } from "../cluster/list.js";
 import type { Logger } from "../core/bot.js";
-import { messageOf, never } from "../core/errors.js";
+import { never } from "../core/errors.js";
 import type { Cursor } from "../core/event.js";
 import { limits } from "../core/limits.js";
-import type { SessionEntry } from "../core/members.js";
 import { DispatchRing, type RingEntry } from "../core/ring.js";
-import { clusterKeys } from "../core/subjects.js";
 import { guildIdOf, interactionAt } from "../discord/dispatch.js";
-import { type SessionEvent, Shard, type ShardOptions } from "../discord/shard.js";
+import { type SessionEvent, type SessionInfo, Shard, type ShardOptions } from "../discord/shard.js";
+import { Checkpoint } from "./checkpoint.js";
 import type { Guilds } from "./guilds.js";
 import type { Counters } from "./services.js";
 import type { Work } from "./work.js";
@@ -40,6 +38,7 @@ class ShardWork implements Work {
     readonly shard: number,
     readonly ring: DispatchRing<GatewayDispatchPayload>,
     readonly entry: RingEntry<GatewayDispatchPayload>,
+    readonly onComplete: () => void,
   ) {
     this.payload = entry.dispatch;
     this.guildId = guildIdOf(entry.dispatch);
@@ -50,6 +49,7 @@ class ShardWork implements Work {
 
   complete(): void {
     this.ring.complete(this.entry);
+    this.onComplete();
   }
 }
 
@@ -63,6 +63,8 @@ export interface ShardRunnerOptions {
   incarnation: string;
   log: Logger;
   gateway: Pick<ShardOptions, "token" | "intents" | "rest" | "throttler" | "onFatal">;
+  /** Another worker has the session and will hand it over: `prepare`, then `resumeAs`, instead of `connect`. */
+  isReceived?: boolean;
   /** The session is connected and its checkpoint stored: the shard is served. */
   onConnected(): void;
   /** Another worker moved the checkpoint: this one lost the shard. */
@@ -73,47 +75,52 @@ export class ShardRunner {
   readonly #options: ShardRunnerOptions;
   readonly #ring: DispatchRing<GatewayDispatchPayload>;
   readonly #gateway: Shard;
+  readonly #checkpoint: Checkpoint;
   readonly #timer: NodeJS.Timeout;
   readonly #stopListening: () => void;
-  #checkpointed: SessionEntry | undefined;
-  #revision: number;
-  #writing = false;
+  readonly #onComplete = (): void => {
+    this.#open -= 1;
+  };
+  /** Dispatches handed to their guilds and not complete yet. */
+  #open = 0;
   #processing = false;
   #abandoned = false;
   /** The session of now; what still completes of an older one no longer moves the checkpoint. */
   #session: string | undefined;
-  /** Where the session began: READY. */
+  /** Where the session began here: READY, or what another worker had taken of it. */
   #begun: Cursor | undefined;
-  /** The list-server was made anew: what it should know of the session, it does not. */
-  #unlisted = false;
-  readonly #stopRebuilt: () => void;
   /** Of the session before, too: its last dispatches may still be on their way to completion. */
   readonly #resumeUrls = new Map<string, string>();
 
   constructor(options: ShardRunnerOptions) {
     this.#options = options;
-    const { list, shard, shardCount } = options;
-    const stored = list.session(shard);
-    this.#revision = list.revisionOf(clusterKeys.session(shard));
-    const usable = stored?.shardCount === shardCount ? stored : undefined;
-    this.#checkpointed = usable;
-    if (usable !== undefined) this.#resumeUrls.set(usable.sessionId, usable.resumeUrl);
-    this.#session = usable?.sessionId;
-    const start = usable === undefined ? undefined : { session: usable.sessionId, s: usable.s };
+    const { list, shard, shardCount, incarnation, log, isReceived = false } = options;
+    this.#checkpoint = new Checkpoint(
+      {
+        list,
+        shard,
+        shardCount,
+        incarnation,
+        log,
+        onNewSession: () => this.isConnected && options.onConnected(),
+        onLost: options.onLost,
+      },
+      () => void this.checkpoint(),
+    );
+    const stored = isReceived ? undefined : this.#checkpoint.stored;
+    if (stored !== undefined) this.#resumeUrls.set(stored.sessionId, stored.resumeUrl);
+    this.#session = stored?.sessionId;
+    const start = stored === undefined ? undefined : { session: stored.sessionId, s: stored.s };
     this.#ring = new DispatchRing(limits.ringSlots, start);
     this.#gateway = new Shard({
       ...options.gateway,
       shardId: shard,
       shardCount,
-      session: usable ?? null,
+      session: stored ?? null,
+      identify: isReceived ? "refused" : "allowed",
       onDispatch: (payload, sessionId, replayed) => this.#onDispatch(payload, sessionId, replayed),
       onSession: (event) => this.#onSession(event),
-      log: options.log,
-    });
-    this.#stopRebuilt = list.onRebuilt(() => {
-      this.#revision = 0;
-      this.#unlisted = true;
-      void this.checkpoint();
+      log,
     });
     this.#stopListening = options.guilds.onRoom(() => {
       if (!this.#processing) this.#process();
@@ -132,8 +139,18 @@ export class ShardRunner {
     return this.#ring.queued;
   }
 
+  /** Dispatches handed to their guilds and not complete yet. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** The session as a RESUME would use it now. */
+  get session(): SessionInfo | null {
+    return this.#gateway.session;
+  }
+
   get isConnected(): boolean {
-    return this.#gateway.state === "ready" && this.#checkpointed?.sessionId === this.#session;
+    return this.#gateway.state === "ready" && this.#checkpoint.stored?.sessionId === this.#session;
   }
 
   /** Off the gateway because the queue was full. */
@@ -143,6 +160,43 @@ export class ShardRunner {
 
   connect(): void {
     this.#gateway.connect();
+  }
+
+  /** Opens the connection up to HELLO; false when it was told otherwise before it came to that. */
+  prepare(resumeUrl: string): Promise<boolean> {
+    return this.#gateway.prepare(resumeUrl);
+  }
+
+  /** RESUMEs the session that another worker has left. */
+  resumeAs(session: SessionInfo): void {
+    this.#session = session.sessionId;
+    this.#begun = { session: session.sessionId, s: session.s };
+    this.#resumeUrls.set(session.sessionId, session.resumeUrl);
+    this.#checkpoint.catchUp();
+    this.#gateway.resumeAs(session);
+  }
+
+  /** The shard is ours for good: should the session end, a new one may be made. */
+  allowIdentify(): void {
+    this.#gateway.allowIdentify();
+  }
+
+  holdCheckpointWhile(mayWrite: () => boolean): void {
+    this.#checkpoint.holdWhile(mayWrite);
+  }
+
+  /** Leaves the gateway for another worker's RESUME; everything received is with its guild then. */
+  async leave(): Promise<SessionInfo | null> {
+    const session = await this.#gateway.leave();
+    while (this.#processNext()); // Memory may be full: but the guilds are elsewhere by now.
+    return session;
+  }
+
+  /** Back on the gateway with the session that `leave` gave. */
+  comeBack(session: SessionInfo | null): void {
+    if (session !== null) this.#gateway.resumeAs(session);
+    this.#gateway.allowIdentify();
+    if (session === null) this.#gateway.connect();
   }
 
   /** Closes the connection so that the session lives on, lets everything received complete, writes the checkpoint. */
@@ -160,9 +214,9 @@ export class ShardRunner {
     }
     clearInterval(this.#timer);
     this.#stopListening();
-    while (this.#writing && performance.now() < deadlineAt) await settle();
-    await this.checkpoint();
-    this.#stopRebuilt();
+    await this.checkpoint(); // One that was under way,
+    await this.checkpoint(); // and the last.
+    this.#checkpoint.stop();
     if (this.#ring.isEmpty) return;
     // Nothing is lost: the checkpoint stands before it, and Discord replays it to whoever RESUMEs.
     const { shard, log } = this.#options;
@@ -176,7 +230,7 @@ export class ShardRunner {
   async abandon(): Promise<void> {
     this.#abandoned = true;
     clearInterval(this.#timer);
-    this.#stopRebuilt();
+    this.#checkpoint.stop();
     this.#stopListening();
     await this.#gateway.close({ resumable: true });
   }
@@ -186,39 +240,10 @@ export class ShardRunner {
     const completed = this.#ring.watermark;
     // A new session is worth storing before anything of it has completed: without it nobody could RESUME.
     const watermark = completed?.session === this.#session ? completed : this.#begun;
-    if (this.#writing || watermark === undefined) return;
-    const resumeUrl = this.#resumeUrls.get(watermark.session);
-    if (resumeUrl === undefined) return;
-    const before = this.#checkpointed;
-    if (!this.#unlisted && before?.sessionId === watermark.session && before.s >= watermark.s) return;
-    const { list, shard, shardCount, log } = this.#options;
-    const entry = { sessionId: watermark.session, resumeUrl, s: watermark.s, shardCount, at: Date.now() };
-    const key = clusterKeys.session(shard);
-    this.#writing = true;
-    try {
-      const revision = await list.compareAndSet(key, entry, this.#revision);
-      if (revision !== undefined) {
-        this.#revision = revision;
-        this.#checkpointed = entry;
-        this.#unlisted = false;
-        if (before?.sessionId !== entry.sessionId && this.isConnected) this.#options.onConnected();
-        return;
-      }
-      // Ours after all (an answer that got lost, a bucket made anew), or another owner's: the claim tells.
-      if (list.shard(shard)?.incarnation === this.#options.incarnation) {
-        this.#revision = (await list.get(key))?.revision ?? 0;
-      } else {
-        log.warn({ event: "checkpoint_lost", shard }, "another worker holds this shard");
-        this.#options.onLost();
-      }
-    } catch (error) {
-      log.warn(
-        { event: "checkpoint_failed", shard, error: messageOf(error) },
-        "the list-server does not answer",
-      );
-    } finally {
-      this.#writing = false;
-    }
+    const resumeUrl = watermark === undefined ? undefined : this.#resumeUrls.get(watermark.session);
+    if (watermark === undefined || resumeUrl === undefined) return;
+    const { session: sessionId, s } = watermark;
+    await this.#checkpoint.write({ sessionId, resumeUrl, s, shardCount: this.#options.shardCount });
   }
 
   #onDispatch(payload: GatewayDispatchPayload, sessionId: string, replayed: boolean): boolean {
@@ -263,14 +288,17 @@ export class ShardRunner {
 
   #process(): void {
     this.#processing = true;
-    const { guilds } = this.#options;
-    while (!guilds.isFull) {
-      const entry = this.#ring.shift();
-      if (entry === undefined) break;
-      guilds.handle(new ShardWork(this.#options.shard, this.#ring, entry));
-    }
+    while (!this.#options.guilds.isFull && this.#processNext());
     this.#processing = false;
     this.#resumeWhenDrained();
+  }
+
+  #processNext(): boolean {
+    const entry = this.#ring.shift();
+    if (entry === undefined) return false;
+    this.#open += 1;
+    this.#options.guilds.handle(new ShardWork(this.#options.shard, this.#ring, entry, this.#onComplete));
+    return true;
   }
 
   /** The ring or memory was full, the shard went off the gateway: back once there is room for some time. */
