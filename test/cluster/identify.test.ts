@@ -2,6 +2,8 @@
  * Leave to IDENTIFY, by real compare-and-set on a real list-server: workers race, die, have wrong clocks; the day is
  * spent; Discord or the list-server is away. What arrives at the gateway is in scenario/identify.test.ts.
  */
+import { type AddressInfo, connect, createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { pino } from "pino";
 import { IdentifyBudget } from "../../src/cluster/identify.js";
@@ -37,7 +39,7 @@ interface Stage {
   given: { shard: number; by: string; atMs: number }[];
   lines: Line[];
   list: ClusterList;
-  member(id: string, ask?: () => Promise<SessionStartLimit>): Promise<Member>;
+  member(id: string, how?: { ask?: () => Promise<SessionStartLimit>; natsUrl?: string }): Promise<Member>;
 }
 
 interface Member {
@@ -65,8 +67,9 @@ async function stage(t: ExecutionContext, options: SimulatorOptions = {}): Promi
   const list = await ClusterList.open(own, log);
   t.teardown(() => list.stop());
   const given: Stage["given"] = [];
-  const member = async (id: string, ask = () => rest.sessionStartLimit()): Promise<Member> => {
-    const nc = await connectNats({ url: server.url, name: id });
+  const member: Stage["member"] = async (id, how = {}) => {
+    const { ask = () => rest.sessionStartLimit(), natsUrl = server.url } = how;
+    const nc = await connectNats({ url: natsUrl, name: id });
     t.teardown(() => nc.close());
     const list = await ClusterList.open(nc, log);
     t.teardown(() => list.stop());
@@ -105,6 +108,28 @@ function entryOf(id: string, identifying: number[]): WorkerEntry {
   return workerEntryOf(id, { offline: { connecting: [], identifying, paused: [] } });
 }
 
+/** A way to the list-server on which answers can be made slow. */
+async function slowWay(t: ExecutionContext, port: number): Promise<{ url: string; delayMs: number }> {
+  const way = { url: "", delayMs: 0 };
+  const proxy = createServer((client) => {
+    const upstream = connect(port, "127.0.0.1");
+    client.on("error", () => upstream.destroy());
+    upstream.on("error", () => client.destroy());
+    client.pipe(upstream);
+    let inOrder: Promise<unknown> = Promise.resolve();
+    upstream.on("data", (data) => {
+      const late = delay(way.delayMs);
+      inOrder = inOrder.then(() => late).then(() => client.write(data));
+    });
+    upstream.on("close", () => client.destroy());
+    t.teardown(() => void client.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => proxy.close());
+  way.url = `nats://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  return way;
+}
+
 function shortestGapMs(given: Stage["given"]): number {
   return Math.min(...given.slice(1).map(({ atMs }, i) => atMs - given[i]!.atMs));
 }
@@ -115,7 +140,7 @@ test("three workers race for one bucket: one leave a turn, the lowest shard firs
   for (const [i, worker] of members.entries()) worker.waits(i + 6, i + 3, i);
   await until("nine leaves", () => given.length === 9);
   t.log(`shortest gap ${Math.round(shortestGapMs(given))} ms`);
-  t.true(shortestGapMs(given) >= intervalMs);
+  t.true(shortestGapMs(given) >= intervalMs + limits.identifyMarginMs - limits.identifyUseWithinMs);
   t.deepEqual(
     given.map(({ shard }) => shard),
     [0, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -157,6 +182,23 @@ test("a worker that dies with a turn in hand costs one interval", async (t) => {
   await until("the other's", () => given.length === 2);
   const gapMs = shortestGapMs(given);
   t.true(gapMs >= intervalMs && gapMs < 2 * turnMs + limits.identifyHeadStartMs, `${Math.round(gapMs)} ms`);
+});
+
+test("a turn whose taking took too long is not used, and its count is given back", async (t) => {
+  const { server, given, list, member } = await stage(t);
+  const way = await slowWay(t, server.port);
+  const worker = await member("a", { natsUrl: way.url });
+  way.delayMs = limits.identifyUseWithinMs + 100;
+  let turns = 0;
+  list.onChange((key) => {
+    if (key === clusterKeys.identify(0)) turns += 1;
+  });
+  worker.waits(0);
+  await until("two turns taken", () => turns === 2);
+  t.is(given.length, 0, "others time their turns since those were written");
+  way.delayMs = 0;
+  await until("leave", () => given.length === 1);
+  await until("what was not used given back", () => list.identifyDaily()?.remaining === 999);
 });
 
 test("a lower shard whose worker is stuck holds nobody up for more than its head start", async (t) => {
@@ -216,19 +258,20 @@ test("Discord away: the shards wait, and go on when it answers; a refused token 
   const { given, lines, member } = await stage(t);
   let asked = 0;
   const limit = { total: 10, remaining: 10, resetAfterMs: 60_000, resetAt: Date.now(), maxConcurrency: 1 };
-  const worker = await member("a", () => {
+  const ask = () => {
     asked += 1;
     return asked < 3
       ? Promise.reject(new GuildstreamError("DISCORD_UNREACHABLE", "away"))
       : Promise.resolve(limit);
-  });
+  };
+  const worker = await member("a", { ask });
   worker.waits(0);
   await until("leave", () => given.length === 1);
   t.is(asked, 3);
   t.true(lines.some((line) => line.event === "identify_waits"));
 
   const refused = new GuildstreamError("DISCORD_TOKEN_INVALID", "refused");
-  const other = await member("b", () => Promise.reject(refused));
+  const other = await member("b", { ask: () => Promise.reject(refused) });
   const error = await t.throwsAsync(other.budget.waitForIdentify(1, new AbortController().signal));
   t.is(error, refused);
 });

@@ -4,6 +4,7 @@
  */
 import test from "ava";
 import { limits } from "../../src/core/limits.js";
+import { runCli } from "../cli/run-cli.js";
 import { type Cluster, until, withCluster } from "../helpers/cluster.js";
 
 const shards = 16;
@@ -74,7 +75,7 @@ test("a day with fewer sessions than shards: exactly so many IDENTIFYs, then non
       maxConcurrency: 4,
       identifyIntervalMs,
       identifyLimit: 10,
-      identifyResetMs: 30_000,
+      identifyResetMs: 45_000,
     },
   });
   const { simulator, list } = cluster;
@@ -85,6 +86,14 @@ test("a day with fewer sessions than shards: exactly so many IDENTIFYs, then non
   });
   t.is(list.identifyDaily()?.remaining, 0);
   t.true(cluster.workers.some(({ output }) => /identify_limit_spent/.test(output)));
+
+  const { stdout } = await runCli(["status"], { env: { NATS_URL: cluster.server.url } });
+  t.regex(stdout, /^identifies +0 of 10 left +reset in 00:\d\d +4 buckets +waiting \d/m);
+  t.regex(
+    stdout,
+    /daily limit of new sessions is spent, none is begun for 00:\d\d; shards [\d -]+ wait for the reset/,
+  );
+  t.regex(stdout, /leave the running workers alone/);
 
   // RESUMEs cost nothing and go on.
   simulator.fault({ kind: "drop" });
