@@ -82,10 +82,11 @@ with_(program.command("simulator").description("run a simulated Discord: gateway
   flag.paused,
 ]).action((options: SimulatorOptions) => end(simulator(options)));
 
-with_(program.command("status").description("show the cluster: members, shards, the guild log"), [
+with_(program.command("status").description("show the cluster: shards, members, the guild log, problems"), [
   flag.nats,
   flag.id,
   flag.replicas,
+  flag.watch,
   flag.check,
 ]).action((options: StatusOptions) => end(import("./cli/status.js").then(({ status }) => status(options))));
 

@@ -49,6 +49,7 @@ export interface SimulatorOptions extends CommonOptions {
 
 export interface StatusOptions extends CommonOptions {
   check: boolean;
+  watch: boolean;
 }
 
 const MiB = 1024 * 1024;
@@ -161,6 +162,10 @@ export const options = {
       "--check",
       "exit 0 only if the member named by --id is live and ready (for health checks)",
     ).default(false),
+  watch: () =>
+    new Option("--watch", "look again every second until Ctrl-C (a line now and then into a pipe)").default(
+      false,
+    ),
 };
 
 function wholeNumber(least: number, most: number): (text: string) => number {

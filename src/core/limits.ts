@@ -269,6 +269,14 @@ export const limits = {
     simulatorMaxConcurrency: 16,
     simulatorRequestTimeoutMs: 10_000,
     viewIntervalMs: 1_000,
+    /** `status` listens so long before its first look: every live member has a heartbeat in it. */
+    listenMs: 1_500,
+    /** A member that was heard counts as live for so long. */
+    silentAfterMs: 3_000,
+    /** Longer without an answer, and NATS counts as away. */
+    lookTimeoutMs: 2_000,
+    /** After NATS was away its members take their time to come back. */
+    returnPatienceMs: 5_000,
     plainLineIntervalMs: 5_000,
     /** After the traffic has ended: until everything is processed and saved everywhere. */
     settleTimeoutMs: 60_000,

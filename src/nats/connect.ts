@@ -139,7 +139,16 @@ async function checkServer(connection: NatsConnection): Promise<void> {
 
 /** Calls back each time the connection has been made again. */
 export function onReconnect(nc: NatsConnection, callback: () => void): void {
+  onStatus(nc, "reconnect", callback);
+}
+
+/** Calls back each time the connection is lost. */
+export function onDisconnect(nc: NatsConnection, callback: () => void): void {
+  onStatus(nc, "disconnect", callback);
+}
+
+function onStatus(nc: NatsConnection, type: "reconnect" | "disconnect", callback: () => void): void {
   void (async () => {
-    for await (const status of nc.status()) if (status.type === "reconnect") callback();
+    for await (const status of nc.status()) if (status.type === type) callback();
   })();
 }

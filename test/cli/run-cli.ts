@@ -45,6 +45,10 @@ export interface RunningCli {
   kill(signal: NodeJS.Signals): void;
   /** Resolves once the text has come on stderr; rejects if the process ends before. */
   said(text: RegExp): Promise<void>;
+  /** The same for stdout. */
+  printed(text: RegExp): Promise<void>;
+  /** Reads no further, as `head` does. */
+  closeStdout(): void;
   result: Promise<CliResult>;
 }
 
@@ -72,6 +76,7 @@ export function startCli(
   const listeners = new Set<() => void>();
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     stdout += text;
+    for (const listener of listeners) listener();
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
@@ -81,16 +86,23 @@ export function startCli(
     child.once("error", reject);
     child.once("close", (code) => resolve({ code, stdout, stderr }));
   });
-  const said = (text: RegExp): Promise<void> =>
+  const came = (text: RegExp, output: () => string): Promise<void> =>
     new Promise((resolve, reject) => {
       const listener = (): void => {
-        if (!text.test(stderr)) return;
+        if (!text.test(output())) return;
         listeners.delete(listener);
         resolve();
       };
       listeners.add(listener);
       listener();
-      void result.then(() => reject(new Error(`it ended without saying ${text}:\n${stderr}`)));
+      void result.then(() => reject(new Error(`it ended without saying ${text}:\n${stdout}${stderr}`)));
     });
-  return { pid: child.pid!, kill: (signal) => void child.kill(signal), said, result };
+  return {
+    pid: child.pid!,
+    kill: (signal) => void child.kill(signal),
+    said: (text) => came(text, () => stderr),
+    printed: (text) => came(text, () => stdout),
+    closeStdout: () => void child.stdout.destroy(),
+    result,
+  };
 }

@@ -50,6 +50,11 @@ const mistakes: { name: string; args: string[]; env?: Record<string, string>; sa
     says: /GUILDSTREAM_WORKERS.*whole number/s,
   },
   { name: "a check of nobody", args: ["status", "--check"], says: /--id NAME/ },
+  {
+    name: "a check that goes on",
+    args: ["status", "--check", "--watch", "--id", "a"],
+    says: /--check looks once/,
+  },
 ];
 
 for (const { name, args, env = {}, says } of mistakes) {

@@ -41,7 +41,7 @@ test("the frame shows the system at one look", (t) => {
   t.regex(text, /dbnode-1 +received all +saved -12/);
   t.regex(text, /dbnode-2 +not running/);
   t.regex(text, /answers +p50 1.2 ms +p99 15 ms/);
-  t.regex(text, /worker-1 +shards 0-2, 5 +2,500 guilds in memory, 3 unsaved +120 MB/);
+  t.regex(text, /worker-1 +shards 0-2 5 +2,500 guilds in memory, 3 unsaved +120 MB/);
   t.regex(text, /starting it again/);
 });
 

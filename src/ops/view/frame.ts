@@ -4,7 +4,7 @@
  * Lost and handled twice are known for certain only once everything is saved, so while it runs the view says what has
  * been compared so far, and nothing else.
  */
-import { duration, megabytes, milliseconds, plural, whole } from "./format.js";
+import { cut, duration, megabytes, milliseconds, plural, ranges, whole } from "./format.js";
 
 export interface NodePicture {
   id: string;
@@ -123,21 +123,6 @@ function behind(count: number): string {
   return count === 0 ? "all" : `-${whole(count)}`;
 }
 
-/** 0-3, 7 */
-function ranges(shards: readonly number[]): string {
-  const parts: string[] = [];
-  for (let i = 0; i < shards.length; i += 1) {
-    const first = shards[i]!;
-    while (shards[i + 1] === shards[i]! + 1) i += 1;
-    parts.push(first === shards[i] ? `${first}` : `${first}-${shards[i]}`);
-  }
-  return parts.join(", ");
-}
-
 function row(label: string, text: string): string {
   return `  ${label.padEnd(labelWidth)}${text}`;
-}
-
-function cut(line: string, columns: number): string {
-  return line.length <= columns ? line : `${line.slice(0, Math.max(0, columns - 1))}…`;
 }

@@ -32,9 +32,13 @@ export class TerminalView {
     return this.#out.columns ?? defaultColumns;
   }
 
+  /** Lines that can be drawn: more would scroll, and the way back up would be wrong. */
+  get rows(): number {
+    return Math.max(1, (this.#out.rows ?? defaultRows) - 1);
+  }
+
   draw(lines: readonly string[]): void {
-    // More lines than rows would scroll, and the way back up would be wrong.
-    const shown = lines.slice(0, Math.max(1, (this.#out.rows ?? defaultRows) - 1));
+    const shown = lines.slice(0, this.rows);
     // The terminal has reflowed the old frame: nobody knows where it began.
     const start = this.#isResized ? clearScreen : this.#drawn > 0 ? `\x1b[${this.#drawn}A\r` : "";
     this.#isResized = false;
