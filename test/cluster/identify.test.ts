@@ -39,7 +39,14 @@ interface Stage {
   given: { shard: number; by: string; atMs: number }[];
   lines: Line[];
   list: ClusterList;
-  member(id: string, how?: { ask?: () => Promise<SessionStartLimit>; natsUrl?: string }): Promise<Member>;
+  member(id: string, how?: MemberOptions): Promise<Member>;
+}
+
+interface MemberOptions {
+  ask?: () => Promise<SessionStartLimit>;
+  natsUrl?: string;
+  /** Does not tell the others which of its shards wait. */
+  isSilent?: boolean;
 }
 
 interface Member {
@@ -68,7 +75,7 @@ async function stage(t: ExecutionContext, options: SimulatorOptions = {}): Promi
   t.teardown(() => list.stop());
   const given: Stage["given"] = [];
   const member: Stage["member"] = async (id, how = {}) => {
-    const { ask = () => rest.sessionStartLimit(), natsUrl = server.url } = how;
+    const { ask = () => rest.sessionStartLimit(), natsUrl = server.url, isSilent = false } = how;
     const nc = await connectNats({ url: natsUrl, name: id });
     t.teardown(() => nc.close());
     const list = await ClusterList.open(nc, log);
@@ -81,7 +88,7 @@ async function stage(t: ExecutionContext, options: SimulatorOptions = {}): Promi
       onWaitingChanged: () => void list.beat(),
       intervalMs,
     });
-    await list.announce(clusterKeys.worker(id), () => entryOf(id, budget.waiting));
+    await list.announce(clusterKeys.worker(id), () => entryOf(id, isSilent ? [] : budget.waiting));
     const life = new AbortController();
     t.teardown(() => life.abort());
     return {
@@ -146,6 +153,16 @@ test("three workers race for one bucket: one leave a turn, the lowest shard firs
     [0, 1, 2, 3, 4, 5, 6, 7, 8],
   );
   t.is(list.identifyDaily()?.remaining, 91);
+});
+
+test("also when none knows that others wait, one of them gets the turn", async (t) => {
+  const { given, list, member } = await stage(t, { maxConcurrency: 1, identifyLimit: 100 });
+  const ids = ["a", "b", "c", "d"];
+  const members = await Promise.all(ids.map((id) => member(id, { isSilent: true })));
+  for (const [i, worker] of members.entries()) worker.waits(i, i + 4);
+  await until("eight leaves", () => given.length === 8);
+  t.true(shortestGapMs(given) >= intervalMs + limits.identifyMarginMs - limits.identifyUseWithinMs);
+  await until("what was lost given back", () => list.identifyDaily()?.remaining === 92);
 });
 
 test("buckets of a max_concurrency do not wait for each other", async (t) => {

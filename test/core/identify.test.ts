@@ -85,6 +85,9 @@ test("a count is given back once Discord has not set it anew since", (t) => {
   t.is(giveBack(spent, spent.generation, "w", 3)?.remaining, 900);
   const lowered = reconcile(spent, { ...answer, remaining: 850 }, "w", 3);
   t.is(giveBack(lowered, spent.generation, "w", 4), undefined, "the 850 never contained it");
+  // As low as our own count though one has not left: somebody else has spent it.
+  const equal = reconcile(spent, { ...answer, remaining: 899 }, "w", 3);
+  t.is(giveBack(equal, spent.generation, "w", 4), undefined);
   t.is(spend({ ...entry, remaining: 10 }, "w", 2), undefined, "the reserve is not spent");
 });
 
