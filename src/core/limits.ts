@@ -98,6 +98,8 @@ export const limits = {
   guildEvictFullIdleMs: 100,
   evictIntervalMs: 1_000,
   evictFullIntervalMs: 100,
+  /** After a pass that took long the next one waits so many times that. */
+  evictRestFactor: 20,
   memoryBudgetBytes: 1024 * MiB,
   /** Saved guilds leave until what is held is within this share of the budget. */
   memoryEvictShare: 0.8,

@@ -50,6 +50,7 @@ export class Guilds {
   readonly #routes = new Map<number, Route>();
   readonly #onRoom = new Set<() => void>();
   #timer: NodeJS.Timeout;
+  #nextTurnAt = 0;
 
   constructor(
     services: Omit<GuildServices, "mayAppend" | "abandon" | "resized">,
@@ -203,8 +204,13 @@ export class Guilds {
     this.#decideFull();
   }
 
+  /** A pass over very many guilds takes its time; however often the timer comes, it is a small share of all. */
   #turn(): void {
+    const startedAt = this.#services.now();
+    if (startedAt < this.#nextTurnAt) return;
     this.evict();
+    const endedAt = this.#services.now();
+    this.#nextTurnAt = endedAt + (endedAt - startedAt) * limits.evictRestFactor;
     if (this.mayLoad) for (const listener of this.#onRoom) listener();
   }
 

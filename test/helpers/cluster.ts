@@ -146,7 +146,9 @@ export class Cluster {
       const ledger = this.simulator.stats();
       if (ledger.sessions.some((session) => !session.connected || session.unsent > 0)) return false;
       if (ledger.answers.pending > 0) return false;
-      if ((await this.verdict()).lost > 0) return false;
+      // A node that has just come back, or lost its connection, may not answer yet.
+      const verdict = await this.verdict().catch(() => undefined);
+      if (verdict === undefined || verdict.lost > 0) return false;
       const workers = [...this.list.workers().values()].filter((worker) => worker.live);
       const saved = [...this.list.dbnodes().values()].filter((node) => node.live);
       const ends = new Set(saved.map((node) => `${node.saved}/${node.streamLast}`));
