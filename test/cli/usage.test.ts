@@ -36,6 +36,7 @@ const mistakes: { name: string; args: string[]; env?: Record<string, string>; sa
     args: ["worker", "--shards", "many"],
     says: /must be auto, or a whole number/,
   },
+  { name: "an even number of replicas", args: ["worker", "--replicas", "2"], says: /must be 1, 3 or 5/ },
   { name: "an id with a dot", args: ["dbnode", "--id", "a.b"], says: /letters, digits, - or _/ },
   { name: "an API that is no URL", args: ["worker", "--discord-api", "discord"], says: /begins with http/ },
   {

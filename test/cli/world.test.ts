@@ -8,8 +8,9 @@ import type { AddressInfo } from "node:net";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
+import { compareServerVersions } from "../../src/nats/server-version.js";
 import { startSimulator } from "../../src/simulator/index.js";
-import { tempDir, withServer } from "../helpers/nats.js";
+import { natsVersions, tempDir, withServer } from "../helpers/nats.js";
 import { runCli } from "./run-cli.js";
 
 const token = "a-secret-token";
@@ -113,6 +114,26 @@ test("NATS takes too small messages", async (t) => {
   const server = await withServer(t, { maxPayloadBytes: 65_536 });
   await fails(t, ["worker", "--nats", server.url], { code: "NATS_MAX_PAYLOAD", says: /65536 bytes/ });
 });
+
+test("three replicas asked of a single server", async (t) => {
+  const { url } = await withServer(t);
+  for (const command of ["worker", "dbnode", "status"]) {
+    const args = [command, "--nats", url, "--replicas", "3"];
+    await fails(t, args, { code: "STREAM_FAILED", says: /a cluster of at least 3 nats-servers/ });
+  }
+});
+
+for (const version of natsVersions.filter((each) => compareServerVersions(each, "2.11.0") < 0)) {
+  test(`three replicas asked of nats-server ${version}`, async (t) => {
+    const { url, name } = await withServer(t, { version });
+    const env = { NATS_URL: url, GUILDSTREAM_REPLICAS: "3" };
+    await fails(t, ["dbnode"], {
+      code: "NATS_SERVER_TOO_OLD",
+      says: new RegExp(`need nats-server 2\\.11 or newer; ${name} is ${version}`),
+      env,
+    });
+  });
+}
 
 test("NATS has no JetStream for this user", async (t) => {
   const server = await withServer(t, {

@@ -14,13 +14,16 @@ import { ensureStreams, packageRoot } from "../../src/nats/definitions.js";
 import type { EmbeddedServer } from "../../src/nats/embedded.js";
 import { requestJson } from "../../src/nats/messages.js";
 import { type Simulator, type SimulatorOptions, startSimulator } from "../../src/simulator/index.js";
-import { tempDir, withServer } from "./nats.js";
+import { newestNatsVersion, tempDir, withServer } from "./nats.js";
+import { type NatsCluster, withNatsCluster } from "./nats-cluster.js";
 import { until } from "./until.js";
 
 export { until } from "./until.js";
 
 export interface ClusterOptions {
   version?: string;
+  /** So many nats-servers, each with a replica of every stream; default: one server. */
+  replicas?: 3 | 5;
   simulator?: SimulatorOptions;
   dbnodes?: number;
   workers?: number;
@@ -102,12 +105,23 @@ export class Cluster {
   readonly workers: RoleProcess[] = [];
 
   constructor(
-    readonly server: EmbeddedServer,
+    readonly servers: readonly EmbeddedServer[],
     readonly simulator: Simulator,
     readonly nc: NatsConnection,
     readonly list: ClusterList,
     readonly newWorker: (id: string) => RoleProcess,
+    private readonly natsCluster: NatsCluster | undefined,
   ) {}
+
+  /** The nats-server, where there is one. */
+  get server(): EmbeddedServer {
+    return this.servers[0]!;
+  }
+
+  /** The nats-servers as a cluster, where there are several. */
+  get nats(): NatsCluster {
+    return this.natsCluster!;
+  }
 
   /** Another worker, started; not ready yet. */
   join(id: string): RoleProcess {
@@ -210,7 +224,13 @@ export class Cluster {
 /** Starts a cluster with its traffic paused; ready when this resolves. */
 export async function withCluster(t: ExecutionContext, options: ClusterOptions = {}): Promise<Cluster> {
   const folder = await tempDir(t);
-  const server = await withServer(t, options.version === undefined ? {} : { version: options.version });
+  const { version = newestNatsVersion, replicas } = options;
+  const nats =
+    replicas === undefined
+      ? undefined
+      : await withNatsCluster(t, { versions: Array<string>(replicas).fill(version) });
+  const servers = nats?.servers ?? [await withServer(t, { version })];
+  const url = servers.map((server) => server.url).join(",");
   const simulator = await startSimulator({
     guilds: 200,
     maxConcurrency: 16,
@@ -219,16 +239,17 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
   });
   t.log(`seed ${simulator.seed}`);
   t.teardown(() => simulator.close());
-  const nc = await connectNats({ url: server.url, name: "test" });
+  const nc = await connectNats({ url, name: "test" });
   t.teardown(() => nc.close());
-  await ensureStreams(nc);
+  await ensureStreams(nc, { replicas });
   const list = await ClusterList.open(nc, pino({ level: "silent" }));
   t.teardown(() => list.stop());
   const env = {
-    NATS_URL: server.url,
+    NATS_URL: url,
     DISCORD_API: simulator.apiUrl,
     DISCORD_TOKEN: simulator.token,
     GUILDSTREAM_DATA: folder,
+    ...(replicas === undefined ? {} : { GUILDSTREAM_REPLICAS: String(replicas) }),
   };
   const newWorker = (id: string): RoleProcess => {
     const shards = String(options.shards ?? 2);
@@ -240,7 +261,7 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
     const memory = options.memoryMb === undefined ? [] : ["--memory-mb", String(options.memoryMb)];
     return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], env);
   };
-  const cluster = new Cluster(server, simulator, nc, list, newWorker);
+  const cluster = new Cluster(servers, simulator, nc, list, newWorker, nats);
   for (let n = 1; n <= (options.dbnodes ?? 2); n += 1) {
     const id = `db-${n}`;
     cluster.dbnodes.push(new RoleProcess(id, ["dbnode", "--id", id, "--data", join(folder, id)], env));

@@ -5,7 +5,7 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import test from "ava";
-import { streamInfo } from "../../src/nats/consumer.js";
+import { streamInfo } from "../../src/nats/stream-info.js";
 import { until, withCluster } from "../helpers/cluster.js";
 
 test("the log loses its end: it is put back from memory, and no guild stays dirty for ever", async (t) => {
