@@ -8,6 +8,7 @@ import { missingToken } from "../worker/worker.js";
 import { readToken, simulatorToken, version } from "./common.js";
 import type { StartOptions } from "./options.js";
 import { exitCodes } from "./report.js";
+import { onStopRequest } from "./signals.js";
 
 export async function start(options: StartOptions): Promise<number> {
   const token = readToken(options);
@@ -51,14 +52,13 @@ export async function start(options: StartOptions): Promise<number> {
 /** The first signal drains; the second leaves at once and takes every process along. */
 function stopAtSignal(system: () => System | undefined): AbortSignal {
   const controller = new AbortController();
-  const onSignal = (signal: string): void => {
-    if (controller.signal.aborted) {
+  onStopRequest((signal, isFirst) => {
+    if (!isFirst) {
       system()?.kill();
       process.exit(exitCodes.interrupted);
     }
     process.stderr.write(`\n${signal}: draining (again: leave at once)\n`);
     controller.abort();
-  };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  });
   return controller.signal;
 }

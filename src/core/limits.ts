@@ -256,6 +256,14 @@ export const limits = {
   /** Pauses kept for the percentiles. */
   hotbootPausesMax: 100_000,
 
+  // Signals of a role.
+  /** Requests to stop that come within so long are one that came by two ways; so are touches of the signal file. */
+  signalEchoMs: 500,
+  /** Where the system tells of no changes the signal file is looked for this often. */
+  signalFilePollMs: 2_000,
+  /** A signal file that was seen stays for so long: for everybody in the folder to see. More than two polls. */
+  signalFileKeepMs: 5_000,
+
   // `guildstream start` and the operator's views.
   ops: {
     /** A child's drain is bounded by itself; this much later it is killed. */
