@@ -15,7 +15,7 @@ import { connectNats, type NatsConnection } from "../../src/nats/connect.js";
 import { ensureStreams, packageRoot } from "../../src/nats/definitions.js";
 import { type EmbeddedServer, startEmbeddedServer } from "../../src/nats/embedded.js";
 import { cpuMicros, rssBytes } from "../../src/ops/processes.js";
-import type { RoleMessage } from "../../src/ops/start/role-message.js";
+import type { RoleMessage } from "../../src/ops/role-message.js";
 import { SimulatorClient } from "../../src/ops/start/simulator-client.js";
 
 export interface BenchContext {
@@ -65,7 +65,7 @@ export class BenchProcess {
     this.ready = new Promise((resolve, reject) => {
       child.on("message", (message: RoleMessage) => {
         if (message.type === "ready") resolve(message.url ?? "");
-        else reject(new Error(`${name}: ${message.message}`));
+        else if (message.type === "error") reject(new Error(`${name}: ${message.message}`));
       });
       void this.#exited.then(() => reject(new Error(`${name} ended early\n${this.#output}`)));
       const timer = setTimeout(

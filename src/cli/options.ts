@@ -1,6 +1,6 @@
 /**
  * Owns every flag of the command line: one definition each, with its environment variable, so that a flag means the
- * same in every command. A value that is not valid ends in a commander error, which cli.ts turns into exit code 2.
+ * same in every command. A value that is not valid ends in a commander error, which commands.ts turns into exit code 2.
  *
  * The token is never a flag (`ps` would show it): it comes from DISCORD_TOKEN or from a file.
  */
@@ -103,6 +103,9 @@ export const options = {
     new Option("--temporary", "when stopped, keep the shards reserved for this worker's return for a minute")
       .env("GUILDSTREAM_TEMPORARY")
       .default(false),
+  /** Looked at in cli.ts, before anything is parsed. */
+  noLauncher: () =>
+    new Option("--no-launcher", "run in this process alone, without the small one that stays around it"),
   logLevel: () =>
     new Option("--log-level <level>", "how much is logged, to stderr")
       .env("GUILDSTREAM_LOG_LEVEL")

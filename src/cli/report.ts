@@ -2,7 +2,8 @@
  * Owns how a command ends badly: what is said, and the exit code.
  *
  * 0 done, and what was to hold holds; 1 the world is wrong (one block: what happened, what to do), or our own bug (with
- * its stack); 2 the command line is wrong; 130 left at once by a second signal.
+ * its stack); 2 the command line is wrong; 130 left at once by a second signal; 128 + n a worker, under its launcher, that
+ * signal n has ended.
  */
 import { GuildstreamError, messageOf } from "../core/errors.js";
 

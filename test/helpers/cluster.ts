@@ -257,7 +257,16 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
       const args = [id, shards, String(options.identifyIntervalMs)];
       return new RoleProcess(id, args, env, "test/helpers/worker-process.js");
     }
-    const args = ["worker", "--id", id, "--shards", shards, "--bot", options.bot ?? "counting"];
+    const args = [
+      "worker",
+      "--no-launcher",
+      "--id",
+      id,
+      "--shards",
+      shards,
+      "--bot",
+      options.bot ?? "counting",
+    ];
     const memory = options.memoryMb === undefined ? [] : ["--memory-mb", String(options.memoryMb)];
     return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], env);
   };

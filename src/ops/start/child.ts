@@ -1,6 +1,6 @@
 /**
- * Owns one process of the system as the supervisor sees it: spawned in its own process group, its log kept in a file,
- * started again when it dies.
+ * Owns one role of the system as the supervisor sees it: spawned in its own process group, its log kept in a file,
+ * started again when it dies. A worker may have a successor beside it (generations.ts), which goes on when it ends.
  *
  * Invariants:
  * - The child holds a channel to this process and drains when it closes, so it cannot outlive the supervisor.
@@ -12,7 +12,8 @@ import { closeSync, existsSync, openSync, readFileSync, renameSync } from "node:
 import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorCode, GuildstreamError } from "../../core/errors.js";
 import { limits } from "../../core/limits.js";
-import type { RoleMessage } from "./role-message.js";
+import { type End, type Generation, Generations, wordsOf } from "../generations.js";
+import type { RoleMessage } from "../role-message.js";
 
 export interface ChildSpec {
   name: string;
@@ -34,14 +35,12 @@ export class Child {
   readonly failed: Promise<never>;
   restarted = 0;
   readonly #spec: ChildSpec;
-  #process: ChildProcess | undefined;
-  #exited: Promise<void> = Promise.resolve();
+  readonly #generations: Generations;
   #becameReady!: (message: Extract<RoleMessage, { type: "ready" }>) => void;
   #fail!: (error: unknown) => void;
   #wasReady = false;
   #stopping = false;
   #deaths: number[] = [];
-  #error: Extract<RoleMessage, { type: "error" }> | undefined;
 
   constructor(spec: ChildSpec) {
     this.name = spec.name;
@@ -54,32 +53,40 @@ export class Child {
     });
     this.failed.catch(() => {}); // Raced by the supervisor for as long as it matters.
     if (existsSync(spec.logFile)) renameSync(spec.logFile, `${spec.logFile}.1`);
-    this.#spawn();
+    this.#generations = new Generations({
+      spawn: (args, env) => this.#spawn(args, env),
+      onReady: (_, message) => {
+        this.#wasReady = true;
+        this.#becameReady(message);
+      },
+      onEnded: (generation, end, survivor) => {
+        if (survivor === undefined) this.#onExit(wordsOf(end), generation);
+        else this.#onSurvived(generation, end, survivor);
+      },
+    });
+    this.#generations.start();
   }
 
+  /** Of the one that serves, as far as one can tell from here. */
   get pid(): number | undefined {
-    return this.#process?.pid;
-  }
-
-  get isRunning(): boolean {
-    return this.#process !== undefined;
+    return (this.#generations.newestReady ?? this.#generations.living[0])?.pid;
   }
 
   /** Lets it drain; kills it when that takes longer than a drain may. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    const running = this.#process;
-    if (running === undefined) return;
-    running.kill("SIGTERM");
+    const running = [...this.#generations.living];
+    if (running.length === 0) return;
+    this.#generations.stop("SIGTERM");
     const tooLong = new AbortController();
     const timer = delay(limits.ops.childStopTimeoutMs, undefined, { signal: tooLong.signal }).then(
       () => {
         this.#spec.onNote(`${this.name} did not finish in time; killed`);
-        running.kill("SIGKILL");
+        this.#generations.stop("SIGKILL");
       },
       () => {},
     );
-    await this.#exited;
+    await Promise.all(running.map((generation) => generation.ended));
     tooLong.abort();
     await timer;
   }
@@ -87,54 +94,44 @@ export class Child {
   /** For leaving at once. */
   kill(): void {
     this.#stopping = true;
-    this.#process?.kill("SIGKILL");
+    this.#generations.stop("SIGKILL");
   }
 
-  #spawn(): void {
+  #spawn(more: readonly string[], moreEnv: Readonly<Record<string, string>>): ChildProcess {
     const { args, env, logFile, onSpawn } = this.#spec;
     const output = openSync(logFile, "a");
-    const child = spawn(process.execPath, args, {
+    const child = spawn(process.execPath, [...args, ...more], {
       // Its own process group: Ctrl-C reaches the supervisor alone, which drains in order.
       detached: true,
-      env: { ...process.env, ...env, GUILDSTREAM_SUPERVISED: "1" },
+      env: { ...process.env, ...env, ...moreEnv },
       stdio: ["ignore", output, output, "ipc"],
     });
     closeSync(output);
-    this.#process = child;
-    this.#error = undefined;
     if (child.pid !== undefined) onSpawn(child.pid);
-    child.on("message", (message) => this.#onMessage(message as RoleMessage));
-    this.#exited = new Promise((resolve) => {
-      const ended = (how: string): void => {
-        if (this.#process !== child) return;
-        this.#process = undefined;
-        resolve();
-        this.#onExit(how);
-      };
-      child.once("exit", (code, signal) => ended(signal ?? `exit code ${code}`));
-      child.once("error", (error) => ended(error.message));
-    });
+    return child;
   }
 
-  #onMessage(message: RoleMessage): void {
-    if (message.type === "error") this.#error = message;
-    else {
-      this.#wasReady = true;
-      this.#becameReady(message);
-    }
+  #onSurvived(ended: Generation, end: End, survivor: Generation): void {
+    if (this.#stopping) return;
+    const isHandedOver = survivor.number > ended.number && end.code === 0;
+    this.#spec.onNote(
+      isHandedOver
+        ? `${this.name} has handed over to new code (generation ${survivor.number})`
+        : `${this.name}, generation ${ended.number}, ended (${wordsOf(end)}); generation ${survivor.number} goes on`,
+    );
   }
 
-  #onExit(how: string): void {
+  #onExit(how: string, last: Generation): void {
     if (this.#stopping) return;
     if (!this.#wasReady || !this.#spec.restarts) {
-      this.#fail(this.#lastWords(`ended (${how})`));
+      this.#fail(this.#lastWords(last, `ended (${how})`));
       return;
     }
     const now = performance.now();
     this.#deaths = [...this.#deaths.filter((at) => now - at < limits.ops.crashWindowMs), now];
     if (this.#deaths.length >= limits.ops.crashesMax) {
       const often = `ended ${this.#deaths.length} times in ${limits.ops.crashWindowMs / 1_000} s, last by ${how}`;
-      this.#fail(this.#lastWords(often));
+      this.#fail(this.#lastWords(last, often));
       return;
     }
     const waitMs = Math.min(
@@ -145,13 +142,13 @@ export class Child {
     setTimeout(() => {
       if (this.#stopping) return;
       this.restarted += 1;
-      this.#spawn();
+      this.#generations.start();
     }, waitMs);
   }
 
   /** The child's own error when it told one, otherwise the end of its log. */
-  #lastWords(what: string): GuildstreamError {
-    const told = this.#error;
+  #lastWords(last: Generation, what: string): GuildstreamError {
+    const told = last.lastError;
     if (told !== undefined && told.code !== "BUG") {
       const hint = told.hint === undefined ? {} : { hint: told.hint };
       return new GuildstreamError(told.code as ErrorCode, `${this.name}: ${told.message}`, hint);
