@@ -83,3 +83,27 @@ test("one folder knows NATS, one the disk, one Discord's libraries", (t) => {
     [],
   );
 });
+
+test("the launcher loads no package, and few files of ours", (t) => {
+  const loaded = new Set<string>();
+  const load = (file: string): void => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    if (!file.startsWith("src:")) return;
+    const path = join(sources, file.slice(4));
+    // What is imported when the file is loaded: neither types nor import().
+    const text = readFileSync(path, "utf8").replaceAll(/import type [^;]*;/g, "");
+    for (const [, target] of text.matchAll(/from "([^"]+)"/g)) {
+      load(
+        target!.startsWith(".")
+          ? `src:${relative(sources, resolve(join(path, ".."), target!)).replace(/\.js$/, ".ts")}`
+          : target!,
+      );
+    }
+  };
+  load("src:cli.ts");
+  load("src:cli/launcher.ts");
+  const packages = [...loaded].filter((file) => !file.startsWith("src:") && !file.startsWith("node:"));
+  t.deepEqual(packages, []);
+  t.true(loaded.size < 20, [...loaded].join(", "));
+});
