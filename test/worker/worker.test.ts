@@ -7,6 +7,7 @@ import { pino } from "pino";
 import { ClusterList } from "../../src/cluster/list.js";
 import { type AnyBot, defineBot } from "../../src/core/bot.js";
 import { encodeEvent } from "../../src/core/event.js";
+import { limits } from "../../src/core/limits.js";
 import { getReply } from "../../src/core/members.js";
 import { clusterKeys, dbnodeSubjects, guildSubject } from "../../src/core/subjects.js";
 import { runDbnode } from "../../src/dbnode/dbnode.js";
@@ -196,6 +197,25 @@ test("clean guilds leave memory under pressure and come back with their state", 
     await until("memory empty", () => worker.status().guilds === 0);
   }
   t.pass();
+});
+
+test("a guild whose own change fills memory does not leave in the middle of it", async (t) => {
+  const { simulator, start, stateOf, lines } = await stage(t);
+  const worker = await start(
+    counter(async (state) => {
+      await new Promise((resolve) => setTimeout(resolve, limits.guildEvictFullIdleMs * 2));
+      state.n += 1;
+      state.filler = "x".repeat(5_000);
+    }),
+    { memoryBytes: 10_000 },
+  );
+  const guildId = simulator.guildIds[0]!;
+  await dispatch(simulator, guildId);
+  await until("saved", async () => (await stateOf(guildId))?.n === 1);
+  await until("it leaves afterwards", () => worker.status().guilds === 0);
+  t.true(lines.some((line) => line.event === "memory_full"));
+  await worker.stop();
+  t.false(lines.some((line) => line.event === "shard_left_unfinished"));
 });
 
 test("a foreign claim fences the guild; its shard's owner takes it back and loses nothing", async (t) => {
