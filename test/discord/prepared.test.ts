@@ -8,6 +8,7 @@ import type { Logger } from "../../src/core/bot.js";
 import { Connection } from "../../src/discord/connection.js";
 import type { Fault, Simulator, SimulatorOptions } from "../../src/simulator/index.js";
 import { intents, Probe, quiet, settle, simulate, totals, until } from "./probe.js";
+import { startRelay } from "./relay.js";
 
 const traffic = { ratePerSecond: 2_000, running: true };
 
@@ -215,6 +216,35 @@ for (const [name, fault] of parentsTroubles) {
     });
   }
 }
+
+test.serial(
+  "the parent leaves with its RESUME on a long way: the child's comes after it, and is the last",
+  async (t) => {
+    const { simulator, rest, child } = await family(t);
+    const direct = await rest.gatewayUrl();
+    const far = await startRelay(t, simulator.port, 60);
+    let resumes = 0;
+    const debug = (_: object, message?: string) => {
+      if (message?.includes("Resuming session")) resumes += 1;
+    };
+    const log = { ...quiet, debug };
+    const parent = new Probe(t, { rest: { gatewayUrl: async () => far }, token: simulator.token, log });
+    await ready(parent);
+    await child.shard.prepare(direct);
+    simulator.setTraffic(traffic);
+    await until(() => parent.taken.length > 100);
+    t.is(simulator.fault({ kind: "drop", shard: 0 }), 1);
+    await until(() => resumes === 1);
+    t.is(simulator.stats().resumes, 0);
+    const session = await parent.shard.leave();
+    child.shard.resumeAs({ ...session!, resumeUrl: direct });
+    await ready(child);
+    await isExact(t, simulator, [parent, child]);
+    t.is(simulator.stats().resumes, 2);
+    await until(() => simulator.stats().connections === 1);
+    t.deepEqual(child.kinds(), ["resumed"]);
+  },
+);
 
 test.serial("a resumable opcode 9 just when the parent leaves: the child goes on", async (t) => {
   const { simulator, parent, child } = await family(t);
