@@ -6,8 +6,9 @@ import { GatewayOpcodes } from "discord-api-types/v10";
 import { WebSocketServer } from "ws";
 import type { Logger } from "../../src/core/bot.js";
 import { Connection } from "../../src/discord/connection.js";
+import { Shard } from "../../src/discord/shard.js";
 import type { Fault, Simulator, SimulatorOptions } from "../../src/simulator/index.js";
-import { intents, Probe, quiet, settle, simulate, totals, until } from "./probe.js";
+import { intents, Probe, quiet, quietShard, settle, simulate, totals, until } from "./probe.js";
 import { startRelay } from "./relay.js";
 
 const traffic = { ratePerSecond: 2_000, running: true };
@@ -482,7 +483,31 @@ test.serial("a full shard gives its session away as well: what it refused comes 
   await isExact(t, simulator, [parent, child]);
 });
 
+test.serial("given away by the callback that then says full: the shard stays idle", async (t) => {
+  const { simulator, rest } = await simulate(t);
+  let leaving: Promise<unknown> | undefined;
+  const shard = new Shard({
+    ...quietShard,
+    rest,
+    token: simulator.token,
+    onDispatch: () => {
+      leaving = shard.leave();
+      return false;
+    },
+    onSession: () => {},
+    onFatal: (error) => t.fail(error.message),
+  });
+  shard.connect();
+  await until(() => leaving !== undefined);
+  await leaving;
+  t.is(shard.state, "idle");
+  await shard.close({ resumable: true });
+});
+
 test("a gateway that never says HELLO is left for the next attempt, prepared or not", async (t) => {
+  const { simulator, rest: healthy } = await simulate(t);
+  const waiting = new Probe(t, { rest: healthy, token: simulator.token, identify: "refused" });
+  await waiting.shard.prepare();
   const silent = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   t.teardown(() => silent.close());
   await once(silent, "listening");
@@ -501,4 +526,7 @@ test("a gateway that never says HELLO is left for the next attempt, prepared or 
   t.like(ordinary.events[0], { kind: "disconnected", reason: "no HELLO" });
   await prepared.shard.close({ resumable: true });
   t.false(await preparing);
+  // One that has said it is waited on for as long as it takes.
+  t.is(waiting.shard.state, "prepared");
+  t.is(simulator.stats().connectionsOpened, 1);
 });
