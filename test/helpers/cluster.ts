@@ -147,6 +147,16 @@ export class Cluster {
     });
   }
 
+  /** Everything is ready, and every worker has its share. */
+  async balanced(): Promise<void> {
+    await this.ready();
+    await until("shards shared out", () => {
+      const counts = this.#live(this.workers, this.list.workers()).map(({ shards }) => shards.length);
+      return Math.max(...counts) - Math.min(...counts) <= 1;
+    });
+    await this.ready();
+  }
+
   /** So many more dispatches from Discord. */
   async dispatched(more: number): Promise<void> {
     const from = this.simulator.stats().dispatches;

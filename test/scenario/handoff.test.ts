@@ -14,11 +14,11 @@ test("a worker joins and another leaves: their shards move by handoff, guilds an
   simulator.setTraffic({ running: true });
   await cluster.dispatched(1_000);
   const joined = cluster.join("worker-2");
-  await until("it has its share", () => list.workers().get("worker-2")?.shards.length === 2);
-  await cluster.ready();
+  await cluster.balanced();
+  t.is(list.workers().get("worker-2")?.shards.length, 2);
   await cluster.dispatched(500);
   const [first] = cluster.workers;
-  t.is(first!.output.match(/"event":"shard_handed_over"/g)?.length, 2);
+  await until("both moves told", () => first!.output.match(/"event":"shard_handed_over"/g)?.length === 2);
   t.is(joined.output.match(/"event":"shard_received"/g)?.length, 2);
 
   t.is(await first!.end("SIGTERM"), 0);

@@ -60,7 +60,7 @@ test("joins, kills, freezes and clean exits in any order: nothing lost, nothing 
       await cluster.dispatched(300);
       node.start();
     }
-    await cluster.ready();
+    await cluster.balanced();
     t.log(`${what}: all ready again after ${Math.round(performance.now() - startedAt)} ms`);
     await cluster.dispatched(500);
   }
@@ -117,6 +117,7 @@ test("a worker that will be back keeps its shards: nobody takes them, and it RES
     simulator: { ratePerSecond: 300 },
   });
   const { simulator, list } = cluster;
+  await cluster.balanced();
   simulator.setTraffic({ running: true });
   await cluster.dispatched(300);
   const leaver = cluster.workers[0]!;
@@ -141,6 +142,7 @@ test("a worker that will be back keeps its shards: nobody takes them, and it RES
 test("the list-server deleted under load: served all the while, made anew from the members, then a death", async (t) => {
   const cluster = await withCluster(t, { workers: 3, shards: 6, simulator: { ratePerSecond: 400 } });
   const { simulator, list, nc } = cluster;
+  await cluster.balanced();
   simulator.setTraffic({ running: true });
   await cluster.dispatched(300);
   const ownersOf = (): (string | undefined)[] => [0, 1, 2, 3, 4, 5].map((shard) => list.shard(shard)?.owner);
