@@ -53,6 +53,9 @@ test("no database node and a full memory: the shards pause, and RESUME when a no
   t.true(heldBytes > budgetBytes && heldBytes < budgetBytes + limits.guildLoadsInFlightMax * guildBytes);
 
   await until("off the gateway", () => simulator.stats().sessions.every((session) => !session.connected));
+  // Its entry may be older than its going off.
+  const beats = cluster.list.beatsOf("worker.worker-1");
+  await until("its word of now", () => cluster.list.beatsOf("worker.worker-1") >= beats + 2);
   const { dispatches } = worker();
   const from = simulator.stats().dispatches;
   await until("Discord keeps 400 dispatches", () => simulator.stats().dispatches >= from + 400);
