@@ -10,6 +10,7 @@ import { createLog } from "./log.js";
 import {
   type CommonOptions,
   options as flag,
+  type HotbootOptions,
   type SimulatorOptions,
   type StartOptions,
   type StatusOptions,
@@ -47,12 +48,14 @@ with_(program.command("worker").description("run one worker: Discord's gateway, 
   flag.replicas,
   flag.memoryMb,
   flag.temporary,
+  flag.hotboot,
+  flag.hotbootGc,
   flag.noLauncher,
 ])
   .addHelpText("after", tokenHelp)
   .action((options: CommonOptions) =>
     end(
-      role(options, options.id ?? defaultId("worker"), async (boot) =>
+      role(options, options.hotboot ?? options.id ?? defaultId("worker"), async (boot) =>
         (await import("./worker.js")).bootWorker(options, boot),
       ),
     ),
@@ -69,6 +72,15 @@ with_(program.command("dbnode").description("run one database node: the guild lo
       (await import("./dbnode.js")).bootDbnode(options, boot),
     ),
   ),
+);
+
+with_(
+  program
+    .command("hotboot [worker]")
+    .description("deploy: let a running worker hand everything to the code as it is on disk now"),
+  [flag.nats, flag.dryRun, flag.abort],
+).action((worker: string | undefined, options: HotbootOptions) =>
+  end(import("./hotboot.js").then(({ hotboot }) => hotboot(worker, options))),
 );
 
 with_(program.command("simulator").description("run a simulated Discord: gateway and REST on one port"), [
@@ -140,8 +152,12 @@ async function end(running: Promise<number>): Promise<void> {
     } else {
       tellSupervisor({ type: "error", code: "BUG", message: messageOf(error) });
     }
-    process.stderr.write(errorBlock(error, process.argv.includes("debug")));
-    code = exitCodeOf(error);
+    // A successor that was only to be tried has done what it was asked.
+    const isWanted = error instanceof GuildstreamError && error.code === "HOTBOOT_DISMISSED";
+    process.stderr.write(
+      isWanted ? `${messageOf(error)}\n` : errorBlock(error, process.argv.includes("debug")),
+    );
+    code = isWanted ? exitCodes.ok : exitCodeOf(error);
   }
   // Written output first; then whatever handle somebody forgot must not keep the process.
   process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));

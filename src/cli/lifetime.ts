@@ -25,6 +25,8 @@ export interface Role {
    * role goes on as before. `stop` may be called meanwhile. Roles without it cannot be replaced while they run.
    */
   hotboot?(): Promise<void>;
+  /** Resolves when a hotboot that nobody in this process asked for has left nothing here. */
+  replaced?: Promise<void> | undefined;
 }
 
 /** The reason of the abort when the channel to the supervisor has closed. */
@@ -82,7 +84,8 @@ export async function runUntilStopped(
 ): Promise<void> {
   const hotboots = awaitHotboot(role, say);
   try {
-    await Promise.race([aborted(stop), role.failed ?? new Promise<never>(() => {}), hotboots.handedOver]);
+    const never = new Promise<never>(() => {});
+    await Promise.race([aborted(stop), role.failed ?? never, role.replaced ?? never, hotboots.handedOver]);
   } finally {
     hotboots.close();
     await role.stop();

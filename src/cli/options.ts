@@ -23,6 +23,8 @@ export interface CommonOptions {
   replicas?: number;
   memoryMb: number;
   temporary: boolean;
+  hotboot?: string;
+  hotbootGc: number;
   logLevel: LogLevel;
   json: boolean;
 }
@@ -45,6 +47,11 @@ export interface SimulatorOptions extends CommonOptions {
   host: string;
   maxConcurrency: number;
   paused: boolean;
+}
+
+export interface HotbootOptions extends CommonOptions {
+  dryRun: boolean;
+  abort: boolean;
 }
 
 export interface StatusOptions extends CommonOptions {
@@ -103,6 +110,21 @@ export const options = {
     new Option("--temporary", "when stopped, keep the shards reserved for this worker's return for a minute")
       .env("GUILDSTREAM_TEMPORARY")
       .default(false),
+  hotboot: () =>
+    new Option(
+      "--hotboot <name>",
+      "take over from the running worker of this id, instead of joining beside it",
+    ).argParser(memberId),
+  hotbootGc: () =>
+    new Option(
+      "--hotboot-gc <guilds>",
+      "collect garbage each time so many guilds have moved to a successor; 0: never",
+    )
+      .env("GUILDSTREAM_HOTBOOT_GC")
+      .default(0)
+      .argParser(wholeNumber(0, 1_000_000)),
+  dryRun: () => new Option("--dry-run", "boot the new code to ready, then take it down again").default(false),
+  abort: () => new Option("--abort", "take everything back from a successor that is underway").default(false),
   /** Looked at in cli.ts, before anything is parsed. */
   noLauncher: () =>
     new Option("--no-launcher", "run in this process alone, without the small one that stays around it"),

@@ -6,12 +6,13 @@ import { missingToken, runWorker } from "../worker/worker.js";
 import { type Boot, connect, defaultId, readToken, version } from "./common.js";
 import { aborted, type Role } from "./lifetime.js";
 import type { CommonOptions } from "./options.js";
+import { generation, spawnNext } from "./successor.js";
 
 const MiB = 1024 * 1024;
 const discord = "https://discord.com/api";
 
 export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Role> {
-  const id = options.id ?? defaultId("worker");
+  const id = options.hotboot ?? options.id ?? defaultId("worker");
   const token = readToken(options);
   if (token === undefined) throw missingToken();
   const bot = await loadBot(options.bot ?? "community");
@@ -29,6 +30,11 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
       version,
       log: boot.log,
       listCacheFile: join(options.data, id, "list.json"),
+      isSuccessor: options.hotboot !== undefined,
+      ...(generation !== undefined && { spawnSuccessor: () => spawnNext(id) }),
+      gcEveryGuilds: options.hotbootGc,
+      stop: boot.stop,
+      onHandoffStep: crashPoint(process.env.GUILDSTREAM_CRASH_AT),
     });
     const stop = async (): Promise<void> => {
       try {
@@ -43,9 +49,19 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
       await stop();
       throw error;
     }
-    return { stop, failed: worker.failed };
+    return { stop, failed: worker.failed, replaced: worker.replaced, hotboot: () => worker.hotboot() };
   } catch (error) {
     await nc.close();
     throw error;
   }
+}
+
+/**
+ * For the tests that kill a process at every step of a handoff: this one kills itself, as nothing could prevent, when it
+ * comes to that step.
+ */
+function crashPoint(at: string | undefined): (step: string) => void {
+  return (step) => {
+    if (step === at) process.kill(process.pid, "SIGKILL");
+  };
 }

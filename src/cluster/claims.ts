@@ -43,6 +43,7 @@ export class ShardClaims {
   #debounce: NodeJS.Timeout | undefined;
   #turning: Promise<void> | undefined;
   #again = false;
+  #paused = false;
   #stopped = false;
 
   constructor(options: ClaimsOptions) {
@@ -72,6 +73,17 @@ export class ShardClaims {
     clearInterval(this.#timer);
     clearTimeout(this.#debounce);
     await this.#turning;
+  }
+
+  /** Changes nothing by itself until `resume`: a hotboot decides what goes where. Resolves when no turn is underway. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await this.#turning;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#soon();
   }
 
   /** Whether the list says that the shard is ours, as far as the picture goes. */
@@ -165,7 +177,7 @@ export class ShardClaims {
   }
 
   #turn(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#paused) return;
     if (this.#turning !== undefined) {
       this.#again = true;
       return;
@@ -203,10 +215,10 @@ export class ShardClaims {
       return;
     }
     for (const shard of placement.claim) {
-      if (this.#stopped) return;
+      if (this.#stopped || this.#paused) return;
       await this.#claim(shard, shards.get(shard), workers);
     }
-    if (placement.surplus === 0 || this.#stopped) return;
+    if (placement.surplus === 0 || this.#stopped || this.#paused) return;
     const shard = mayRelease()[0];
     if (shard === undefined) return;
     await onRelease(shard);
@@ -268,9 +280,9 @@ export class ShardClaims {
     }
     const workers = new Map<string, PlacedWorker>();
     for (const worker of list.workers().values()) {
-      const { id, incarnation, status, live, silentMs } = worker;
+      const { id, incarnation, successor, status, live, silentMs } = worker;
       const reserved = status === "offline-temporary" && silentMs < limits.temporaryReserveMs;
-      workers.set(id, { id, incarnation, status, live, reserved });
+      workers.set(id, { id, incarnation, successor, status, live, reserved });
     }
     return { shards, workers };
   }

@@ -233,10 +233,29 @@ export class ClusterList {
     this.#membership = undefined;
   }
 
-  /** Ends the heartbeats and leaves the entry: for a member that will be back. */
-  pause(): void {
-    this.#membership?.stop();
+  /** Ends the heartbeats and leaves the entry: for a member that will be back, or replaced. The entry's revision. */
+  async pause(): Promise<number> {
+    const revision = (await this.#membership?.pause()) ?? 0;
     this.#membership = undefined;
+    return revision;
+  }
+
+  /**
+   * Takes the place of a member that consents, or is silent: its entry, of exactly this revision, is ours from then on,
+   * and the one we had is deleted. False when it has beaten since.
+   */
+  async succeed(
+    key: string,
+    entry: () => OwnEntry,
+    revision: number,
+    onTaken: (error: GuildstreamError) => void,
+  ): Promise<boolean> {
+    const successor = new Membership({ list: this, log: this.#log, key, entry, onTaken });
+    if (!(await successor.joinOver(revision))) return false;
+    const before = this.#membership;
+    this.#membership = successor;
+    await before?.leave();
+    return true;
   }
 
   /** Takes dead members' entries out of the list, by their revision: one that beats again meanwhile stays. */

@@ -46,10 +46,6 @@ export class Membership {
     const { list, key } = this.#options;
     await this.#refuseTakenId();
     const before = list.revisionOf(key);
-    this.#stopRebuilt = list.onRebuilt(() => {
-      this.#revision = 0;
-      void this.beat();
-    });
     const taken = await this.#write(before).catch((error: unknown) => {
       this.#revision = before; // The next beat tries to write over the same.
       return this.#trouble(error);
@@ -58,7 +54,21 @@ export class Membership {
       this.stop();
       throw taken;
     }
-    this.#timer = setInterval(() => void this.#tick(), limits.heartbeatIntervalMs);
+    this.#begin();
+  }
+
+  /** Takes over the entry of exactly this revision; false when it is not there any more. */
+  async joinOver(revision: number): Promise<boolean> {
+    if ((await this.#write(revision)) !== undefined) return false;
+    this.#begin();
+    return true;
+  }
+
+  /** Ends the heartbeats once none is underway; the entry stays. Its revision. */
+  async pause(): Promise<number> {
+    this.stop();
+    await this.#beating;
+    return this.#revision;
   }
 
   /** Resolves when an entry that was made after this call is written, or could not be. */
@@ -85,6 +95,14 @@ export class Membership {
       // The entry stays and is swept out by the others.
       this.#trouble(error);
     }
+  }
+
+  #begin(): void {
+    this.#stopRebuilt = this.#options.list.onRebuilt(() => {
+      this.#revision = 0;
+      void this.beat();
+    });
+    this.#timer = setInterval(() => void this.#tick(), limits.heartbeatIntervalMs);
   }
 
   async #tick(): Promise<void> {

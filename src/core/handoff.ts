@@ -98,7 +98,7 @@ export const ask = z.discriminatedUnion("ask", [
   z.object({ ask: z.literal("failed"), move: z.string(), reason: z.string() }),
   /** Nothing of the giver's own work on the shard is left to do: the checkpoint may move past it. */
   z.object({ ask: z.literal("settled"), move: z.string() }),
-  /** The operator: deploy new code (`dryRun`: only try it). `spawn` false: the platform starts the child itself. */
+  /** The operator: deploy new code (`dryRun`: only try it). */
   z.object({ ask: z.literal("hotboot"), dryRun: z.boolean() }),
   /** The operator: take everything back. */
   z.object({ ask: z.literal("abort") }),
@@ -106,6 +106,7 @@ export const ask = z.discriminatedUnion("ask", [
   z.object({
     ask: z.literal("hello"),
     life: z.string(),
+    incarnation: z.string(),
     bot: z.string(),
     stateVersion: z.number().int(),
     version: z.string(),
@@ -116,8 +117,8 @@ export const ask = z.discriminatedUnion("ask", [
   z.object({ ask: z.literal("ready"), life: z.string() }),
   /** The parent to its child: everything is yours; take my place in the list, over this revision of it. */
   z.object({ ask: z.literal("place"), revision: count }),
-  /** The parent to its child: go; nothing has moved, or all has been taken back. */
-  z.object({ ask: z.literal("dismiss"), reason: z.string() }),
+  /** The parent to its child: hand back what you have, and go. `wanted`: this was all that was asked (a dry run). */
+  z.object({ ask: z.literal("dismiss"), reason: z.string(), wanted: z.boolean() }),
 ]);
 export type Ask = z.infer<typeof ask>;
 
@@ -126,7 +127,12 @@ export const answer = z.object({
   reason: z.string().optional(),
   /** Of a hello: the parent's shards, and what they have. */
   parent: z
-    .object({ life: z.string(), incarnation: z.string(), shards: z.array(count), dryRun: z.boolean() })
+    .object({
+      life: z.string(),
+      incarnation: z.string(),
+      shardCount: z.number().int().positive(),
+      shards: z.array(z.object({ shard: count, resumeUrl: z.string() })),
+    })
     .optional(),
 });
 export type Answer = z.infer<typeof answer>;
@@ -178,7 +184,7 @@ const parentSteps: Record<ParentStep, readonly ParentStep[]> = {
   spawning: ["greeting", "staying"],
   greeting: ["handing", "staying"],
   handing: ["placing", "staying"],
-  placing: ["gone"],
+  placing: ["gone", "staying"],
   gone: [],
   staying: [],
 };

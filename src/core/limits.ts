@@ -91,6 +91,7 @@ export const limits = {
   guildWaitingMax: 10_000,
   /** Tries to load a guild that no node has and the stream cannot rebuild, a second apart. */
   guildLoadAttemptsMax: 10,
+  guildLoadRetryMs: 1_000,
   guildIdleMs: 60_000,
   /** Kept at least so long after its last dispatch, however scarce memory is. */
   guildEvictMinIdleMs: 2_000,

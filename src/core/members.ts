@@ -50,6 +50,26 @@ const member = {
   rssBytes: count,
 };
 
+/** A hotboot as the parent tells it; `step` is a ParentStep of core/handoff.ts. */
+export const hotbootProgress = z.object({
+  step: z.string(),
+  dryRun: z.boolean(),
+  /** The child's life. */
+  to: z.string(),
+  shardsMoved: count,
+  shardsTotal: count,
+  guildsMoved: count,
+  guildsTotal: count,
+  /** Of the guilds that have moved: from its lock at the parent until the child has it. */
+  pauseP50Ms: z.number(),
+  pauseP99Ms: z.number(),
+  pauseMaxMs: z.number(),
+  elapsedMs: count,
+  /** Why the parent stays. */
+  reason: z.string().optional(),
+});
+export type HotbootProgress = z.infer<typeof hotbootProgress>;
+
 export const workerEntry = z.object({
   ...member,
   bot: z.string(),
@@ -60,6 +80,10 @@ export const workerEntry = z.object({
     .default({ connecting: [], identifying: [], paused: [] }),
   /** Incarnations of leaving workers (dying, offline-temporary) that this one has taken note of. */
   noted: z.array(z.string()).default([]),
+  /** The incarnation that is taking this one's place (hotboot): what it has claimed counts as this one's. */
+  successor: z.string().default(""),
+  /** Of the hotboot underway, or the last one. */
+  hotboot: hotbootProgress.optional(),
   /** Guilds in memory, and of these the ones not yet saved by enough database nodes. */
   guilds: count,
   dirtyGuilds: count,

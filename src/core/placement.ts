@@ -16,6 +16,8 @@ import { type MemberStatus, takesShards } from "./members.js";
 export interface PlacedWorker {
   id: string;
   incarnation: string;
+  /** The incarnation that is taking its place; "" when there is none. */
+  successor: string;
   status: MemberStatus;
   live: boolean;
   /** Offline for a while, and the while is not over. */
@@ -95,7 +97,8 @@ function standingOf(view: PlacementView, shard: number): Standing {
   if (owner === undefined) return entry.recent ? "taken" : "free";
   if (owner.reserved) return "reserved";
   if (!owner.live) return "free";
-  return owner.incarnation === entry.incarnation || entry.recent ? "taken" : "free";
+  const isItself = owner.incarnation === entry.incarnation || owner.successor === entry.incarnation;
+  return isItself || entry.recent ? "taken" : "free";
 }
 
 function isAnothers(view: PlacementView, shard: number): boolean {

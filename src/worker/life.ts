@@ -1,11 +1,11 @@
 /**
- * Owns one life of a worker in the cluster: one incarnation, its writer in the log, the shards it claimed, the guilds it
- * holds. A worker that was taken for dead ends its life and begins another (worker.ts).
+ * Owns one life of a worker in the cluster: one incarnation, its writer in the log, the shards it claimed or was given,
+ * the guilds it holds. A worker that was taken for dead ends its life and begins another (worker.ts).
  *
  * Invariants:
  * - Every append of a life carries its incarnation: what a former life left behind is fenced like a stranger's.
  * - A shard is given up only after its connection is closed resumably, everything received of it is in the log, and
- *   (within a bound) saved; the next owner RESUMEs from the checkpoint.
+ *   (within a bound) saved; the next owner RESUMEs from the checkpoint. Handed over, its guilds go along in memory.
  *
  * If the process dies at any point: the log has every acknowledged event, the list every checkpoint; the next owner
  * of each shard RESUMEs and replays the rest.
@@ -15,24 +15,24 @@ import { DbnodeWatch } from "../cluster/dbnodes.js";
 import { servedElsewhere, takers } from "../cluster/leaving.js";
 import type { ClusterList } from "../cluster/list.js";
 import type { AnyBot, Logger } from "../core/bot.js";
-import { messageOf } from "../core/errors.js";
+import type { Answer, Ask, GiverStep, ReceiverStep } from "../core/handoff.js";
 import { shardOf } from "../core/ids.js";
 import { limits } from "../core/limits.js";
 import { lifeName } from "../core/subjects.js";
 import type { DiscordRest } from "../discord/rest.js";
 import type { IdentifyThrottler } from "../discord/shard.js";
-import { type NatsConnection, onReconnect } from "../nats/connect.js";
+import type { NatsConnection } from "../nats/connect.js";
 import { GuildLog } from "../nats/guild-log.js";
-import { Effects } from "./effects.js";
 import { Guilds } from "./guilds.js";
-import { Handlers } from "./handlers.js";
 import { Handoffs } from "./handoff/handoffs.js";
 import type { Offer } from "./handoff/receiver.js";
 import { Loader } from "./loader.js";
 import { NodesAlarm } from "./nodes-alarm.js";
+import { RewindWatch } from "./rewind-watch.js";
 import { SavedTracker } from "./saved.js";
-import type { Counters } from "./services.js";
+import { type Counters, guildServices } from "./services.js";
 import { ShardRunner } from "./shard-runner.js";
+import { Shards } from "./shards.js";
 import { Warmer } from "./warmer.js";
 
 export interface LifeOptions {
@@ -51,30 +51,32 @@ export interface LifeOptions {
   onFatal(error: unknown): void;
   /** Another worker has a shard of ours: we were taken for dead. */
   onRobbed(shard: number): void;
+  /** Whether shards are taken from that life; from anybody's by default. */
+  accepts?(from: string): boolean;
+  /** What is asked of this life and is not about a move. */
+  onAsk(question: Ask): Answer | Promise<Answer>;
+  onStep(role: "giver" | "receiver", step: GiverStep | ReceiverStep, shard: number): void;
+  onGuildMoved(): void;
+  onPauses(pausesMs: readonly number[]): void;
 }
 
 const pollMs = 10;
-const retryLoadMs = 1_000;
 
 export class Life {
   readonly #options: LifeOptions;
-  readonly #shards = new Map<number, ShardRunner>();
   readonly #saved = new SavedTracker();
   readonly #guildLog: GuildLog;
   readonly #dbnodes: DbnodeWatch;
   readonly #nodesAlarm: NodesAlarm;
   readonly #loader: Loader;
   readonly #guilds: Guilds;
+  readonly #shards: Shards;
   readonly #claims: ShardClaims;
   readonly #warmer: Warmer;
   readonly #handoffs: Handoffs;
-  /** Shards on their way here. */
-  readonly #incoming = new Map<number, ShardRunner>();
+  readonly #rewindWatch: RewindWatch;
   /** No shard is taken any more: this life is handing everything over. */
   #leaving = false;
-  /** Counts of the shards given away, so that the totals never fall. */
-  readonly #closedShards = { identifies: 0, resumes: 0 };
-  #streamCreated = "";
   #ended = false;
 
   constructor(options: LifeOptions) {
@@ -90,38 +92,64 @@ export class Life {
     this.#guilds = this.#makeGuilds();
     this.#guilds.onRoom(() => this.#loader.begin());
     this.#warmer = new Warmer({ guilds: this.#guilds, guildIds: () => this.#guildLog.guildIds(), log });
+    this.#shards = new Shards({
+      guilds: this.#guilds,
+      shardOf: (guildId) => this.#shardOf(guildId),
+      makeRunner: (shard, isReceived) => this.#makeRunner(shard, isReceived),
+    });
     this.#claims = new ShardClaims({
       id,
       incarnation,
       list,
       log,
-      onClaimed: (shard, from) => this.#openShard(shard, from),
-      mayRelease: () => this.#releasable(),
+      onClaimed: (shard, from) => this.#claimed(shard, from),
+      mayRelease: () => this.#shards.connected.reverse(),
       onRelease: (shard) => this.#giveAway(shard, performance.now() + limits.drainTimeoutMs),
       onRobbed,
     });
     this.#handoffs = this.#makeHandoffs();
-    onReconnect(nc, () => {
-      this.#saved.suspend();
-      void this.#checkRewind();
+    this.#rewindWatch = new RewindWatch({
+      nc,
+      guildLog: this.#guildLog,
+      dbnodes: this.#dbnodes,
+      saved: this.#saved,
+      guilds: this.#guilds,
+      log,
     });
   }
 
-  async begin(): Promise<void> {
-    this.#streamCreated = (await this.#guildLog.streamEnd()).created;
+  /** Looks at the log, and claims shards; with `isGiven` it waits for what another worker hands over. */
+  async begin(isGiven = false): Promise<void> {
+    await this.#rewindWatch.begin();
+    if (isGiven) return;
     await this.#loader.learn();
     this.#claims.start();
   }
 
+  /** This life's name on the wire. */
+  get name(): string {
+    return lifeName(this.#options.id, this.#options.incarnation);
+  }
+
   get shards(): number[] {
-    return [...this.#shards.keys()].sort((a, b) => a - b);
+    return this.#shards.ids;
+  }
+
+  get shardCount(): number {
+    return this.#options.list.topology()?.shardCount ?? 1;
+  }
+
+  /** Where each shard's session is RESUMEd; the ones without a session are left out. */
+  get resumeUrls(): { shard: number; resumeUrl: string }[] {
+    return this.shards.flatMap((shard) => {
+      const resumeUrl = this.#shards.get(shard)?.session?.resumeUrl;
+      return resumeUrl === undefined ? [] : [{ shard, resumeUrl }];
+    });
   }
 
   /** The shards that are not connected; those that wait for leave to IDENTIFY among them. */
   get offline(): { connecting: number[]; paused: number[] } {
-    const off = this.shards.filter((shard) => !this.#shards.get(shard)!.isConnected);
-    const isPaused = (shard: number): boolean => this.#shards.get(shard)!.isPaused;
-    return { connecting: off.filter((shard) => !isPaused(shard)), paused: off.filter(isPaused) };
+    return this.#shards.offline;
   }
 
   get guilds(): number {
@@ -143,18 +171,58 @@ export class Life {
   }
 
   get gatewayCounts(): { identifies: number; resumes: number; queued: number } {
-    const total = { ...this.#closedShards, queued: 0 };
-    for (const shard of this.#shards.values()) {
-      total.queued += shard.queued;
-      total.identifies += shard.counts.identifies;
-      total.resumes += shard.counts.resumes;
-    }
-    return total;
+    return this.#shards.counts;
   }
 
   /** This process stood still for a while: asks the list-server whether it was taken for dead. */
   async verifyClaims(): Promise<void> {
     await this.#claims.verify();
+  }
+
+  /** Claims and gives up nothing by itself, until `resumeClaims`. */
+  async holdClaims(): Promise<void> {
+    await this.#claims.pause();
+  }
+
+  resumeClaims(): void {
+    this.#claims.resume();
+  }
+
+  /** Begins to claim: what was given is held already, what is free comes. */
+  serve(): void {
+    this.#claims.start();
+  }
+
+  /** Opens a socket for a shard that another worker will hand over, up to HELLO. */
+  async prepare(shard: number, resumeUrl: string): Promise<void> {
+    await this.#shards.expect(shard).prepare(resumeUrl);
+  }
+
+  /** Moves a shard to another life with its guilds in memory; the reason when it is still here. */
+  async handOff(shard: number, to: string): Promise<string | undefined> {
+    const runner = this.#shards.get(shard);
+    if (runner === undefined) return "there is no such shard here";
+    this.#claims.give(shard);
+    const outcome = await this.#handoffs.give(shard, this.shardCount, to, runner);
+    if (outcome !== "gone") {
+      this.#claims.keep(shard);
+      return outcome.returned;
+    }
+    this.#claims.letGo(shard);
+    this.#shards.forget(shard);
+    await runner.abandon();
+    this.#options.log.info({ event: "shard_handed_over", shard, to }, "shard handed over");
+    return undefined;
+  }
+
+  cancelGiving(reason: string): void {
+    this.#handoffs.cancelGiving(reason);
+  }
+
+  /** Drops what is on its way here; what has arrived stays. */
+  cancelReceiving(reason: string): void {
+    this.#handoffs.cancelReceiving(reason);
+    for (const shard of this.#shards.expected) this.#shards.unexpect(shard);
   }
 
   /**
@@ -192,8 +260,8 @@ export class Life {
 
   /** Ends the life at once: drops everything, closes the connections without ending the sessions. */
   async abandon(): Promise<void> {
-    const runners = [...this.#shards.values()];
-    for (const shard of this.shards) this.#forgetShard(shard);
+    const runners = this.shards.map((shard) => this.#shards.get(shard)!);
+    for (const shard of this.shards) this.#shards.forget(shard);
     this.#close();
     await Promise.all(runners.map((runner) => runner.abandon()));
     await this.#claims.stop();
@@ -203,6 +271,8 @@ export class Life {
     if (this.#ended) return;
     this.#ended = true;
     this.#handoffs.stop();
+    for (const shard of this.#shards.expected) this.#shards.unexpect(shard);
+    this.#rewindWatch.stop();
     this.#warmer.stop();
     this.#guilds.stop();
     this.#nodesAlarm.stop();
@@ -221,22 +291,20 @@ export class Life {
     await this.#claims.giveUp(shard);
   }
 
-  /** Moves a shard to another life with its guilds in memory; the reason when it is still here. */
-  async handOff(shard: number, to: string): Promise<string | undefined> {
+  async #closeShard(shard: number, deadlineAt: number): Promise<void> {
     const runner = this.#shards.get(shard);
-    if (runner === undefined) return "there is no such shard here";
-    this.#claims.give(shard);
-    const { shardCount } = this.#options.list.topology()!;
-    const outcome = await this.#handoffs.give(shard, shardCount, to, runner);
-    if (outcome !== "gone") {
-      this.#claims.keep(shard);
-      return outcome.returned;
-    }
-    this.#claims.letGo(shard);
-    this.#forgetShard(shard);
-    await runner.abandon();
-    this.#options.log.info({ event: "shard_handed_over", shard, to }, "shard handed over");
-    return undefined;
+    if (runner === undefined) return;
+    await runner.close(deadlineAt);
+    await this.#shardSaved(shard);
+    this.#shards.forget(shard);
+    this.#options.log.info({ event: "shard_released", shard }, "shard released");
+  }
+
+  /** What memory holds is kept until it is saved; a new owner is not kept waiting for long, though. */
+  async #shardSaved(shard: number): Promise<void> {
+    const deadlineAt = performance.now() + limits.releaseSavedTimeoutMs;
+    const isDirty = (): boolean => this.#saved.someDirty((guildId) => this.#shardOf(guildId) === shard);
+    while (this.#dbnodes.savedBy > 0 && isDirty() && performance.now() < deadlineAt) await poll();
   }
 
   async #allSaved(deadlineAt: number): Promise<void> {
@@ -251,42 +319,29 @@ export class Life {
 
   #makeGuilds(): Guilds {
     const { bot, log, rest, counters, memoryBytes } = this.#options;
-    const effects = new Effects(rest, this.#guildLog, counters, log);
-    const services = {
+    const services = guildServices({
       bot,
-      handlers: new Handlers(bot, rest.client, log),
+      rest,
       guildLog: this.#guildLog,
       log,
       counters,
-      now: () => performance.now(),
-      load: (guildId: string, subject: string) => this.#loader.load(guildId, subject),
-      send: (list: Parameters<Effects["send"]>[0]) => effects.send(list),
-      resend: (...args: Parameters<Effects["resend"]>) => effects.resend(...args),
-      appended: (guildId: string, seq: number) => {
-        counters.appended += 1;
-        this.#saved.appended(guildId, seq);
-      },
-      shardOf: (guildId: string) => this.#shardOf(guildId),
-      isOurs: (guildId: string) => this.#holdsGuild(guildId),
-      stateMaxBytes: () => this.#guildLog.maxPayloadBytes - limits.messageHeadroomBytes,
-      later: (run: () => void) => void setTimeout(run, retryLoadMs),
-    };
+      load: (guildId, subject) => this.#loader.load(guildId, subject),
+      appended: (guildId, seq) => this.#saved.appended(guildId, seq),
+      shardOf: (guildId) => this.#shardOf(guildId),
+      isOurs: (guildId) => this.#holdsGuild(guildId),
+    });
     return new Guilds(services, this.#saved, memoryBytes);
   }
 
   #makeHandoffs(): Handoffs {
-    const { nc, id, incarnation, bot, list, log } = this.#options;
+    const { nc, bot, list, log, onAsk, onStep, onGuildMoved, onPauses } = this.#options;
     return new Handoffs({
       nc,
-      life: lifeName(id, incarnation),
+      life: this.name,
       bot: { name: bot.name, stateVersion: bot.state.version },
       guilds: this.#guilds,
       refusal: (offer) => this.#refusal(offer),
-      makeRunner: (offer) => {
-        const runner = this.#makeRunner(offer.shard, offer.shardCount, true);
-        this.#incoming.set(offer.shard, runner);
-        return runner;
-      },
+      makeRunner: (offer) => this.#shards.expect(offer.shard),
       claim: (shard, revision) => this.#claims.takeOver(shard, revision),
       claimRevision: (shard) => this.#claims.revisionOf(shard),
       reclaim: (shard) => this.#claims.renew(shard),
@@ -295,70 +350,48 @@ export class Life {
           (each) => each.live && lifeName(each.id, each.incarnation) === life,
         ),
       onServing: (shard) => this.#received(shard),
-      onDropped: (shard, reason) => this.#dropIncoming(shard, reason),
-      onStep: () => {},
-      onGuildMoved: () => {},
-      onPauses: () => {},
-      onAsk: (question) => ({ ok: false, reason: `nobody here answers "${question.ask}"` }),
+      onDropped: (shard, reason) => {
+        this.#shards.unexpect(shard);
+        log.warn({ event: "shard_not_received", shard, reason }, "a shard was not received after all");
+      },
+      onStep,
+      onGuildMoved,
+      onPauses,
+      onAsk,
       messageMaxBytes: () => this.#guildLog.maxPayloadBytes,
       log,
     });
   }
 
-  #refusal({ shard }: Offer): string | undefined {
+  #refusal({ shard, shardCount, from }: Offer): string | undefined {
     if (this.#leaving || this.#ended) return "it is leaving";
-    if (this.#shards.has(shard) || this.#incoming.has(shard)) return `it has shard ${shard}`;
+    if (this.#options.accepts?.(from) === false) return `it takes nothing from ${from} now`;
+    if (this.#shards.get(shard) !== undefined) return `it has shard ${shard}`;
+    if (shardCount !== this.shardCount) return `it knows ${this.shardCount} shards, not ${shardCount}`;
     return undefined;
   }
 
   #received(shard: number): void {
-    const runner = this.#incoming.get(shard)!;
-    this.#incoming.delete(shard);
-    this.#shards.set(shard, runner);
-    runner.allowIdentify();
+    this.#shards.received(shard);
     void this.#options.list.beat();
     this.#options.log.info({ event: "shard_received", shard }, "shard received from another worker");
   }
 
-  #dropIncoming(shard: number, reason: string): void {
-    const runner = this.#incoming.get(shard);
-    this.#incoming.delete(shard);
-    this.#guilds.dropWhere((guildId) => this.#shardOf(guildId) === shard);
-    void runner?.abandon();
-    this.#options.log.warn(
-      { event: "shard_not_received", shard, reason },
-      "a shard was not received after all",
-    );
-  }
-
-  #shardOf(guildId: string): number {
-    return shardOf(guildId, this.#options.list.topology()?.shardCount ?? 1);
-  }
-
-  #holdsGuild(guildId: string): boolean {
-    const shard = this.#shardOf(guildId);
-    if (this.#incoming.has(shard)) return true;
-    return this.#shards.has(shard) && this.#claims.isOurs(shard);
-  }
-
-  #openShard(shard: number, from: string | undefined): void {
+  #claimed(shard: number, from: string | undefined): void {
     const { log, list } = this.#options;
-    const { shardCount } = list.topology()!;
     // It was served before: guilds may have come into being since we learned which there are.
     if (list.session(shard) !== undefined) this.#loader.forgetKnown();
-    const runner = this.#makeRunner(shard, shardCount, false);
-    this.#shards.set(shard, runner);
-    runner.connect();
+    this.#shards.open(shard);
     log.info({ event: "shard_claimed", shard, ...(from !== undefined && { from }) }, "shard claimed");
     if (from !== undefined) this.#warmer.warm((guildId) => this.#shardOf(guildId) === shard);
   }
 
-  #makeRunner(shard: number, shardCount: number, isReceived: boolean): ShardRunner {
+  #makeRunner(shard: number, isReceived: boolean): ShardRunner {
     const { token, bot, log, list, rest, budget, counters, incarnation, onFatal, onRobbed } = this.#options;
     if (isReceived) this.#loader.forgetKnown();
     return new ShardRunner({
       shard,
-      shardCount,
+      shardCount: this.shardCount,
       list,
       guilds: this.#guilds,
       counters,
@@ -371,60 +404,14 @@ export class Life {
     });
   }
 
-  /** A shard between IDENTIFY and READY would lose its session; the connected ones may go, the highest first. */
-  #releasable(): number[] {
-    return this.shards.filter((shard) => this.#shards.get(shard)!.isConnected).reverse();
+  #shardOf(guildId: string): number {
+    return shardOf(guildId, this.shardCount);
   }
 
-  async #closeShard(shard: number, deadlineAt: number): Promise<void> {
-    const runner = this.#shards.get(shard);
-    if (runner === undefined) return;
-    await runner.close(deadlineAt);
-    await this.#shardSaved(shard);
-    this.#forgetShard(shard);
-    this.#options.log.info({ event: "shard_released", shard }, "shard released");
-  }
-
-  /** What memory holds is kept until it is saved; a new owner is not kept waiting for long, though. */
-  async #shardSaved(shard: number): Promise<void> {
-    const deadlineAt = performance.now() + limits.releaseSavedTimeoutMs;
-    const isDirty = (): boolean => this.#saved.someDirty((guildId) => this.#shardOf(guildId) === shard);
-    while (this.#dbnodes.savedBy > 0 && isDirty() && performance.now() < deadlineAt) await poll();
-  }
-
-  #forgetShard(shard: number): void {
-    const counts = this.#shards.get(shard)?.counts;
-    this.#closedShards.identifies += counts?.identifies ?? 0;
-    this.#closedShards.resumes += counts?.resumes ?? 0;
-    this.#shards.delete(shard);
-    this.#guilds.dropWhere((guildId) => this.#shardOf(guildId) === shard);
-  }
-
-  /** The server came back: if the stream ends before what it acknowledged to us, memory is all there is of the rest. */
-  async #checkRewind(): Promise<void> {
-    if (this.#ended) return;
-    const { log, nc } = this.#options;
-    let end: { created: string; lastSeq: number };
-    try {
-      end = await this.#guildLog.streamEnd();
-    } catch (error) {
-      log.warn({ event: "stream_check_failed", error: messageOf(error) }, "the log does not answer");
-      // Nothing becomes clean before the stream has been looked at.
-      if (!nc.isClosed()) setTimeout(() => void this.#checkRewind(), retryLoadMs).unref();
-      return;
-    }
-    if (end.created === this.#streamCreated && end.lastSeq >= this.#guildLog.lastSeq) {
-      this.#saved.resume();
-      return;
-    }
-    log.error(
-      { event: "stream_rewound", had: this.#guildLog.lastSeq, has: end.lastSeq },
-      "the guild log lost its end; putting back what memory holds",
-    );
-    this.#streamCreated = end.created;
-    this.#dbnodes.distrust();
-    this.#saved.resume(end.lastSeq);
-    this.#guilds.repairAbove(end.lastSeq);
+  #holdsGuild(guildId: string): boolean {
+    const shard = this.#shardOf(guildId);
+    if (this.#shards.isIncoming(shard)) return true;
+    return this.#shards.get(shard) !== undefined && this.#claims.isOurs(shard);
   }
 }
 

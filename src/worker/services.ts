@@ -1,12 +1,15 @@
 /**
- * Owns the list of what a guild needs from the worker around it; the table of guilds (guilds.ts) provides it.
+ * Owns the list of what a guild needs from the worker around it, and making it of the worker's parts.
  */
 import type { AnyBot, Logger } from "../core/bot.js";
 import type { GuildDocument } from "../core/document.js";
 import type { Effect } from "../core/event.js";
+import { limits } from "../core/limits.js";
+import type { DiscordRest } from "../discord/rest.js";
 import type { GuildLog } from "../nats/guild-log.js";
+import { Effects } from "./effects.js";
 import type { Guild } from "./guild.js";
-import type { Handlers } from "./handlers.js";
+import { Handlers } from "./handlers.js";
 import type { Work } from "./work.js";
 
 /** Totals since the process started, as the worker's entry in the list-server shows them. */
@@ -46,4 +49,31 @@ export interface GuildServices {
   abandon(guild: Guild): void;
   stateMaxBytes(): number;
   later(run: () => void): void;
+}
+
+/** What a guild needs, made of the worker's parts; the table of guilds adds its own. */
+export function guildServices(
+  parts: Pick<
+    GuildServices,
+    "bot" | "guildLog" | "log" | "counters" | "load" | "appended" | "shardOf" | "isOurs"
+  > & {
+    rest: DiscordRest;
+  },
+): Omit<GuildServices, "mayAppend" | "abandon" | "resized"> {
+  const { rest, ...services } = parts;
+  const { bot, guildLog, log, counters } = services;
+  const effects = new Effects(rest, guildLog, counters, log);
+  return {
+    ...services,
+    handlers: new Handlers(bot, rest.client, log),
+    now: () => performance.now(),
+    send: (list) => effects.send(list),
+    resend: (...args) => effects.resend(...args),
+    appended: (guildId, seq) => {
+      counters.appended += 1;
+      services.appended(guildId, seq);
+    },
+    stateMaxBytes: () => guildLog.maxPayloadBytes - limits.messageHeadroomBytes,
+    later: (run) => void setTimeout(run, limits.guildLoadRetryMs),
+  };
 }

@@ -83,6 +83,7 @@ export class ShardRunner {
   };
   /** Dispatches handed to their guilds and not complete yet. */
   #open = 0;
+  #prepared: Promise<boolean> | undefined;
   #processing = false;
   #abandoned = false;
   /** The session of now; what still completes of an older one no longer moves the checkpoint. */
@@ -164,7 +165,8 @@ export class ShardRunner {
 
   /** Opens the connection up to HELLO; false when it was told otherwise before it came to that. */
   prepare(resumeUrl: string): Promise<boolean> {
-    return this.#gateway.prepare(resumeUrl);
+    this.#prepared ??= this.#gateway.prepare(resumeUrl);
+    return this.#prepared;
   }
 
   /** RESUMEs the session that another worker has left. */

@@ -10,17 +10,23 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { RESTPutAPIApplicationCommandsJSONBody } from "discord-api-types/v10";
 import { IdentifyBudget } from "../cluster/identify.js";
 import { allNoted, leavers, noteAtOnce } from "../cluster/leaving.js";
 import { ClusterList } from "../cluster/list.js";
 import type { AnyBot, Logger } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
+import type { Answer, Ask, HandoffRole } from "../core/handoff.js";
 import { limits } from "../core/limits.js";
 import { type MemberStatus, nextStatus, type WorkerEntry } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
 import { createRest, type DiscordRest } from "../discord/rest.js";
+import { answerAsks, askWorker } from "../nats/ask.js";
 import type { NatsConnection } from "../nats/connect.js";
+import { HotbootChild } from "./hotboot/child.js";
+import { HotbootParent, type Successor } from "./hotboot/parent.js";
 import { Life } from "./life.js";
 import type { Counters } from "./services.js";
 
@@ -38,6 +44,16 @@ export interface WorkerOptions {
   log: Logger;
   /** Where the last list is kept, for a boot at which the list-server does not answer. */
   listCacheFile?: string;
+  /** Take over from the running worker of this id (hotboot) instead of joining beside it. */
+  isSuccessor?: boolean;
+  /** Starts a process that takes over from this one; rejects where nobody could. */
+  spawnSuccessor?: () => Promise<Successor>;
+  /** Collect garbage after so many guilds have moved to a successor; 0: never by hand. */
+  gcEveryGuilds?: number;
+  /** Aborted when the process is to stop, also while it boots as a successor. */
+  stop?: AbortSignal;
+  /** Told of every step of a handoff or a hotboot, as `role:step`. */
+  onHandoffStep?: (step: string) => void;
   /** Discord's 5 s between IDENTIFYs; shorter only where a simulator's is. */
   identifyIntervalMs?: number;
 }
@@ -52,7 +68,14 @@ export interface RunningWorker {
   ready: Promise<void>;
   /** Rejects on what cannot be mended by waiting: a wrong token, a taken id. */
   failed: Promise<never>;
+  /** A hotboot that was asked for over NATS, or by the child itself, has come to its end: nothing is left here. */
+  replaced: Promise<void>;
   status(): WorkerEntry;
+  /**
+   * Hands everything to a successor that runs the code as it is on disk now. Resolves once nothing is left here.
+   * @throws GuildstreamError HOTBOOT_FAILED, HOTBOOT_REFUSED, HOTBOOT_DISMISSED (a dry run): going on as before.
+   */
+  hotboot(options?: { dryRun?: boolean }): Promise<void>;
   /**
    * Leaves: tells the others, hands its shards to them (or keeps them reserved), finishes and saves what it received.
    * @throws GuildstreamError HANDOVER_INCOMPLETE when others are there, but do not serve all of its shards in time.
@@ -67,7 +90,7 @@ const pulseMs = 250;
 export async function runWorker(options: WorkerOptions): Promise<RunningWorker> {
   const worker = new Worker(options);
   try {
-    await worker.boot();
+    await (options.isSuccessor === true ? worker.succeed() : worker.boot());
     return worker;
   } catch (error) {
     await worker.abort();
@@ -78,6 +101,7 @@ export async function runWorker(options: WorkerOptions): Promise<RunningWorker> 
 class Worker implements RunningWorker {
   readonly ready: Promise<void>;
   readonly failed: Promise<never>;
+  readonly replaced: Promise<void>;
   readonly #options: WorkerOptions;
   readonly #counters: Counters = {
     dispatches: 0,
@@ -98,13 +122,24 @@ class Worker implements RunningWorker {
   /** Of former lives, so that the totals never fall. */
   readonly #before = { identifies: 0, resumes: 0 };
   #pulse: NodeJS.Timeout | undefined;
+  #stopAsks: () => void = () => {};
+  #parent: HotbootParent | undefined;
+  #child: HotbootChild | undefined;
+  #successor = "";
+  /** The successor has everything: nothing is left to hand over. */
+  #isReplaced = false;
   #reviving: Promise<void> | undefined;
+  #hotbooting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #isReady: () => void = () => {};
   #fail: (error: unknown) => void = () => {};
+  #replaced: () => void = () => {};
 
   constructor(options: WorkerOptions) {
     this.#options = options;
+    this.replaced = new Promise((resolve) => {
+      this.#replaced = resolve;
+    });
     this.ready = new Promise((resolve) => {
       this.#isReady = resolve;
     });
@@ -116,21 +151,63 @@ class Worker implements RunningWorker {
   }
 
   async boot(): Promise<void> {
-    const { nc, bot, log, id, listCacheFile } = this.#options;
-    const commands = Object.entries(bot.commands ?? {}).map(([name, command]) => ({
-      ...command.definition,
-      name,
-    }));
-    await this.#rest.registerCommands(commands as RESTPutAPIApplicationCommandsJSONBody);
-    const list = await ClusterList.open(
-      nc,
-      log,
-      listCacheFile === undefined ? {} : { cacheFile: listCacheFile },
-    );
-    this.#list = list;
+    const { log, id } = this.#options;
+    await this.#registerCommands();
+    const list = await this.#openList();
     await list.announce(clusterKeys.worker(id), () => this.status(), this.#fail);
-    noteAtOnce(list, id);
     await this.#ensureTopology(list);
+    this.#serveAsks();
+    await this.#beginLife();
+    void this.#becomeReady();
+    log.debug({ event: "booted" }, "in the list");
+  }
+
+  /**
+   * Boots beside the running worker of this id and takes its place, guilds and sessions included.
+   * @throws GuildstreamError HOTBOOT_FAILED, HOTBOOT_DISMISSED; the running worker goes on then.
+   */
+  async succeed(): Promise<void> {
+    const { nc, id, bot, version, log } = this.#options;
+    this.#status = "hotboot";
+    const list = await this.#openList();
+    await list.announce(clusterKeys.hotboot(id), () => this.status(), this.#fail);
+    await this.#ensureTopology(list);
+    await this.#beginLife();
+    const child = new HotbootChild({
+      id,
+      incarnation: this.#incarnation,
+      life: this.#life!,
+      hello: { bot: bot.name, stateVersion: bot.state.version, version, pid: process.pid, host: hostname() },
+      ask: (to, question, timeoutMs) => askWorker(nc, to, question, timeoutMs),
+      parent: () => list.workers().get(id),
+      succeed: async (revision) => {
+        const ready = (): WorkerEntry => ({ ...this.status(), status: "ready" });
+        if (!(await list.succeed(clusterKeys.worker(id), ready, revision, this.#fail))) return false;
+        this.#status = nextStatus(this.#status, "ready");
+        return true;
+      },
+      onStep: (step) => this.#onStep("child", step),
+      log,
+    });
+    this.#child = child;
+    this.#options.stop?.addEventListener("abort", () => void child.stop(), { once: true });
+    await child.run();
+    this.#child = undefined;
+    this.#serveAsks();
+    this.#isReady();
+    // The new code's commands, now that it answers them.
+    await this.#registerCommands().catch((error: unknown) => {
+      const fields = { event: "commands_not_registered", error: messageOf(error) };
+      log.error(fields, "Discord did not take the commands; they are registered at the next start");
+    });
+  }
+
+  async #openList(): Promise<ClusterList> {
+    const { nc, log, id, listCacheFile } = this.#options;
+    const options = listCacheFile === undefined ? {} : { cacheFile: listCacheFile };
+    const list = await ClusterList.open(nc, log, options);
+    this.#list = list;
+    noteAtOnce(list, id);
     this.#budget = new IdentifyBudget({
       list,
       by: id,
@@ -140,17 +217,35 @@ class Worker implements RunningWorker {
       intervalMs: this.#options.identifyIntervalMs,
     });
     this.#pulse = watchPulse((stoodMs) => void this.#stoodStill(stoodMs));
-    await this.#beginLife();
-    void this.#becomeReady();
+    return list;
+  }
+
+  async #registerCommands(): Promise<void> {
+    const commands = Object.entries(this.#options.bot.commands ?? {}).map(([name, command]) => ({
+      ...command.definition,
+      name,
+    }));
+    await this.#rest.registerCommands(commands as RESTPutAPIApplicationCommandsJSONBody);
   }
 
   /** Takes down what a failed boot has built; the process is about to end with the error. */
   async abort(): Promise<void> {
     clearInterval(this.#pulse);
+    this.#stopAsks();
     await this.#life?.abandon();
     await this.#list?.leave();
     this.#list?.stop();
     this.#rest.close();
+  }
+
+  async hotboot(options: { dryRun?: boolean } = {}): Promise<void> {
+    const { spawnSuccessor, id } = this.#options;
+    if (spawnSuccessor === undefined) {
+      throw new GuildstreamError("HOTBOOT_REFUSED", `${id} cannot start a successor by itself`, {
+        hint: `start it where you like: worker --hotboot ${id}`,
+      });
+    }
+    await this.#hotboot(spawnSuccessor, options.dryRun === true);
   }
 
   status(): WorkerEntry {
@@ -174,6 +269,8 @@ class Worker implements RunningWorker {
       identifies: this.#before.identifies + identifies,
       resumes: this.#before.resumes + resumes,
       queued,
+      successor: this.#successor,
+      ...(this.#parent !== undefined && { hotboot: this.#parent.progress }),
       savedBy: life?.savedBy ?? 0,
       backpressure: life?.isFull ?? false,
       ...this.#counters,
@@ -196,7 +293,18 @@ class Worker implements RunningWorker {
     const { id, log } = this.#options;
     const list = this.#list!;
     clearInterval(this.#pulse);
+    this.#parent?.cancel("this worker was stopped");
+    await this.#hotbooting?.catch(() => {});
+    await this.#child?.stop();
     await this.#reviving;
+    this.#stopAsks();
+    if (this.#isReplaced) {
+      await this.#life?.abandon();
+      list.stop();
+      this.#rest.close();
+      log.info({ event: "worker_replaced" }, "the successor has everything");
+      return;
+    }
     this.#status = nextStatus(this.#status, temporary ? "offline-temporary" : "dying");
     await list.beat();
     const silent = await allNoted(list, id, this.#incarnation);
@@ -224,6 +332,7 @@ class Worker implements RunningWorker {
 
   async #beginLife(): Promise<void> {
     const { id, nc, token, bot, memoryBytes, log } = this.#options;
+    const collect = garbageCollector(this.#options.gcEveryGuilds ?? 0);
     this.#life = new Life({
       id,
       incarnation: this.#incarnation,
@@ -242,8 +351,101 @@ class Worker implements RunningWorker {
           this.#reviving = undefined;
         });
       },
+      accepts: (from) => this.#child === undefined || this.#child.accepts(from),
+      onAsk: (question) => this.#child?.answer(question) ?? this.#answer(question),
+      onStep: (role, step) => this.#onStep(role, step),
+      onGuildMoved: () => {
+        this.#parent?.guildMoved();
+        collect();
+      },
+      onPauses: (pausesMs) => this.#parent?.paused(pausesMs),
     });
-    await this.#life.begin();
+    await this.#life.begin(this.#status === "hotboot");
+  }
+
+  /** Questions to this member, whoever of its lives answers. */
+  #serveAsks(): void {
+    const { nc, id } = this.#options;
+    this.#stopAsks = answerAsks(nc, id, (question) => this.#answer(question));
+  }
+
+  #answer(question: Ask): Answer {
+    switch (question.ask) {
+      case "hotboot":
+        return this.#askedToHotboot(question.dryRun);
+      case "abort":
+        if (this.#hotbooting === undefined) return { ok: false, reason: "no hotboot is underway" };
+        this.#parent?.cancel("aborted by the operator");
+        return { ok: true };
+      case "hello":
+        if (this.#hotbooting === undefined) {
+          if (this.#status !== "ready") return { ok: false, reason: `it is ${this.#status}` };
+          // The platform has started the child itself.
+          this.#hotboot(undefined, false).then(
+            () => this.#replaced(),
+            () => {},
+          );
+        }
+        return this.#parent!.greet(question);
+      case "ready":
+        return this.#parent?.ready(question.life) ?? { ok: false, reason: "no hotboot is underway" };
+      default:
+        return { ok: false, reason: `a worker does not answer "${question.ask}"` };
+    }
+  }
+
+  #askedToHotboot(dryRun: boolean): Answer {
+    if (this.#options.spawnSuccessor === undefined) {
+      return {
+        ok: false,
+        reason: `it cannot start a successor by itself; start one: worker --hotboot ${this.#options.id}`,
+      };
+    }
+    if (this.#hotbooting !== undefined) return { ok: false, reason: "a hotboot is underway already" };
+    if (this.#status !== "ready") return { ok: false, reason: `it is ${this.#status}` };
+    this.hotboot({ dryRun }).then(
+      () => this.#replaced(),
+      () => {},
+    );
+    return { ok: true };
+  }
+
+  async #hotboot(spawn: (() => Promise<Successor>) | undefined, dryRun: boolean): Promise<void> {
+    if (this.#hotbooting !== undefined) {
+      throw new GuildstreamError("HOTBOOT_REFUSED", "a hotboot is underway already");
+    }
+    const { nc, bot, id, log } = this.#options;
+    const list = this.#list!;
+    this.#parent = new HotbootParent({
+      life: this.#life!,
+      incarnation: this.#incarnation,
+      bot: { name: bot.name, stateVersion: bot.state.version },
+      dryRun,
+      spawn,
+      ask: (to, question, timeoutMs) => askWorker(nc, to, question, timeoutMs),
+      announce: async (successor = "") => {
+        this.#successor = successor;
+        await list.beat();
+      },
+      cedePlace: () => list.pause(),
+      keepPlace: () => list.announce(clusterKeys.worker(id), () => this.status(), this.#fail),
+      onStep: (step) => this.#onStep("parent", step),
+      log,
+    });
+    this.#hotbooting = this.#parent.run();
+    try {
+      await this.#hotbooting;
+      this.#isReplaced = true;
+    } finally {
+      this.#hotbooting = undefined;
+      if (!this.#isReplaced) void list.beat();
+    }
+  }
+
+  #onStep(role: HandoffRole, step: string): void {
+    this.#options.log.debug({ event: "handoff_step", role, step }, "handoff");
+    this.#options.onHandoffStep?.(`${role}:${step}`);
+    void this.#list?.beat();
   }
 
   /** Taken for dead: nothing of this life counts any more. */
@@ -345,4 +547,16 @@ export function missingToken(): GuildstreamError {
   return new GuildstreamError("DISCORD_TOKEN_INVALID", "no Discord token is set", {
     hint: "set DISCORD_TOKEN to the bot's token (Discord developer portal, Bot page)",
   });
+}
+
+/** Collects garbage at every so manieth call; V8 keeps what a guild held for long otherwise. */
+function garbageCollector(every: number): () => void {
+  if (every === 0) return () => {};
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  let calls = 0;
+  return () => {
+    calls += 1;
+    if (calls % every === 0) collect();
+  };
 }

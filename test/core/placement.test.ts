@@ -12,7 +12,8 @@ class World {
   constructor(readonly shardCount: number) {}
 
   add(id: string, fields: Partial<PlacedWorker> = {}): void {
-    const base = { id, incarnation: `${id}.1`, status: "ready" as MemberStatus, live: true, reserved: false };
+    const status: MemberStatus = "ready";
+    const base = { id, incarnation: `${id}.1`, successor: "", status, live: true, reserved: false };
     this.workers.set(id, { ...base, ...fields });
   }
 
@@ -96,6 +97,17 @@ test("a held shard is lost when a newer entry names another, and not when the pi
   const { revision } = world.shards.get(0)!;
   t.deepEqual(world.place("a", new Map([[0, revision + 1]])).lost, []);
   t.deepEqual(world.place("a", new Map([[0, revision - 1]])).lost, [0]);
+});
+
+test("what a successor has claimed is its parent's, for as long as that lives", (t) => {
+  const world = new World(2);
+  world.add("a");
+  world.add("b", { successor: "b.2" });
+  world.own(0, "b", "b.2");
+  world.own(1, "b");
+  t.is(world.place("a").claim.length, 0);
+  world.add("b", { successor: "b.2", live: false });
+  t.is(world.place("a").claim.length, 2);
 });
 
 test("whoever comes, dies or leaves: shares settle within one shard of each other, and then nothing moves", (t) => {

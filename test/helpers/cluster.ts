@@ -29,6 +29,10 @@ export interface ClusterOptions {
   workers?: number;
   shards?: number;
   bot?: string;
+  /** Workers under their launcher, as users start them: so that they can be replaced by a successor. */
+  launcher?: boolean;
+  /** More environment for the workers. */
+  workerEnv?: Readonly<Record<string, string>>;
   /** More flags for the workers. */
   workerArgs?: readonly string[];
   /** Shortens the workers' identify interval, as the simulator's is; their bot is `counting` then. */
@@ -57,6 +61,12 @@ export class RoleProcess {
 
   get pid(): number | undefined {
     return this.#child?.pid;
+  }
+
+  /** Whether that entry is of this process, or of a generation below it. */
+  isBehind(entry: { id: string; pid: number }): boolean {
+    const hasLauncher = this.args[0] === "worker" && !this.args.includes("--no-launcher");
+    return hasLauncher ? entry.id === this.id : entry.pid === this.pid;
   }
 
   get isRunning(): boolean {
@@ -226,7 +236,7 @@ export class Cluster {
     entries: Map<string, T>,
   ): T[] {
     return [...entries.values()].filter(
-      (entry) => entry.live && entry.status === "ready" && processes.some((role) => role.pid === entry.pid),
+      (entry) => entry.live && entry.status === "ready" && processes.some((role) => role.isBehind(entry)),
     );
   }
 }
@@ -267,18 +277,14 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
       const args = [id, shards, String(options.identifyIntervalMs)];
       return new RoleProcess(id, args, env, "test/helpers/worker-process.js");
     }
-    const args = [
-      "worker",
-      "--no-launcher",
-      "--id",
-      id,
-      "--shards",
-      shards,
-      "--bot",
-      options.bot ?? "counting",
-    ];
+    const launcher = options.launcher === true ? [] : ["--no-launcher"];
+    const bot = options.bot ?? "counting";
+    const args = ["worker", ...launcher, "--id", id, "--shards", shards, "--bot", bot];
     const memory = options.memoryMb === undefined ? [] : ["--memory-mb", String(options.memoryMb)];
-    return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], env);
+    return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], {
+      ...env,
+      ...options.workerEnv,
+    });
   };
   const cluster = new Cluster(servers, simulator, nc, list, newWorker, nats);
   for (let n = 1; n <= (options.dbnodes ?? 2); n += 1) {

@@ -21,6 +21,7 @@ function worker(n: number, change: Partial<WorkerStatus> = {}): WorkerStatus {
     shards: [],
     offline: { connecting: [], identifying: [], paused: [] },
     noted: [],
+    successor: "",
     savedBy: 2,
     backpressure: false,
     guilds: 1_250,
