@@ -92,6 +92,7 @@ test.serial("given away in the middle of a packet: that dispatch counts, none be
   });
   const session = await leaving;
   t.is(session?.s, 1_000);
+  await until(() => simulator.stats().sessions[0]!.s > 1_000);
   child.shard.resumeAs(session!);
   await ready(child);
   await until(() => child.taken.length > 1_000);
