@@ -101,7 +101,7 @@ export class Shard {
 
   /** Goes off the gateway and keeps the session: Discord keeps and replays what comes meanwhile. */
   pause(): void {
-    if (this.#isUnderway) this.#leave("paused", "paused");
+    if (this.#isUnderway) this.#disconnect("paused", "paused");
   }
 
   /** The opposite of `pause`. */
@@ -167,11 +167,13 @@ export class Shard {
    * The peer's share in closing the connection takes a round trip that is not waited for (`close` would): should the
    * other's RESUME overtake our close frame, Discord closes this connection, as it does for everybody who RESUMEs
    * before an old connection has timed out. `close` still waits for the socket.
+   *
+   * @returns null when there was no session: before READY there is nothing to give.
    */
   async leave(): Promise<SessionInfo | null> {
     const wasReady = this.#state === "ready";
     const session = this.#session;
-    if (this.#state !== "closed" && this.#state !== "failed") this.#leave("idle", "handed over");
+    if (this.#state !== "closed" && this.#state !== "failed") this.#disconnect("idle", "handed over");
     this.#session = null;
     this.#identify = "refused";
     // A RESUME of ours without an answer must not reach Discord after the other's: it would take the session back.
@@ -185,7 +187,7 @@ export class Shard {
    * When this is done no dispatch will be taken any more, and all sockets are closed.
    */
   async close(options: { resumable: boolean }): Promise<SessionInfo | null> {
-    this.#leave("closed", "closed", options.resumable ? limits.gatewayResumableCloseCode : 1000);
+    this.#disconnect("closed", "closed", options.resumable ? limits.gatewayResumableCloseCode : 1000);
     await Promise.all([this.#ending, this.#dropped]);
     if (!options.resumable) this.#session = null;
     return this.session;
@@ -201,7 +203,7 @@ export class Shard {
     return this.#state === "preparing" || this.#state === "prepared";
   }
 
-  #leave(state: "idle" | "paused" | "closed" | "failed", reason: string, code?: number): void {
+  #disconnect(state: "idle" | "paused" | "closed" | "failed", reason: string, code?: number): void {
     clearTimeout(this.#timer);
     const connection = this.#connection;
     this.#connection = undefined;
@@ -365,7 +367,7 @@ export class Shard {
     // The callback that said so may have closed the shard, or given its session away.
     if (!this.#isUnderway) return;
     this.#options.log.warn({ shard: this.id }, "no room for more: off the gateway until there is");
-    this.#leave("paused", "no room for more");
+    this.#disconnect("paused", "no room for more");
   }
 
   #onEnd({ code, invalidSession, reason }: ConnectionEnd): void {
@@ -416,7 +418,7 @@ export class Shard {
   }
 
   #fail(error: GuildstreamError): void {
-    this.#leave("failed", error.code);
+    this.#disconnect("failed", error.code);
     this.#options.onFatal(error);
   }
 }
