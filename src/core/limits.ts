@@ -31,6 +31,8 @@ export const limits = {
   readerBatchBytes: 16 * MiB,
   /** The server forgets the consumer so long after its last pull. */
   readerIdleMs: 2_000,
+  /** The same trouble of many appends is logged this often. */
+  troubleIntervalMs: 1_000,
   /** Appends in flight over all guilds of one worker. */
   appendsInFlightMax: 4_096,
   /** The server's memory of Nats-Msg-Id, as in streams/guilds.json. */
@@ -50,7 +52,7 @@ export const limits = {
   natsRequestTimeoutMs: 3_000,
   natsReconnectWaitMs: 250,
   /** A server that answers no ping for two of these is left for another: one that froze closes no connection. */
-  natsPingIntervalMs: 5_000,
+  natsPingIntervalMs: 3_000,
   /** While a cluster has no leader (nats-server takes 4 to 9 s to elect one), whoever boots waits. */
   leaderPatienceMs: 15_000,
   /** Asking a cluster's other servers for their version. */

@@ -23,7 +23,8 @@ import {
   messageIdHeader,
   rollupHeader,
 } from "../core/subjects.js";
-import { type StreamPlace, streamInfoInTime } from "./stream-info.js";
+import { jetStreamUnavailable } from "./jetstream.js";
+import { type StreamInfo, type StreamPlace, streamInfoInTime } from "./stream-info.js";
 import { readSubject } from "./subject-reader.js";
 
 export interface Append {
@@ -74,8 +75,9 @@ export class GuildLog {
   #lastSeq = 0;
   /** The life of the stream that it counts in. */
   #created: string | undefined;
-  #asking: Promise<StreamPlace> | undefined;
+  #asking: Promise<StreamInfo> | undefined;
   readonly #onTrouble: (fields: object, message: string) => void;
+  readonly #toldAt = new Map<string, number>();
 
   constructor(
     nc: NatsConnection,
@@ -189,19 +191,21 @@ export class GuildLog {
     flight.judged += 1;
     try {
       if (trouble !== undefined) {
-        // One line for all that the same trouble has met.
-        if (this.#judging === 1) {
-          this.#onTrouble({ subject: flight.subject, trouble }, "append outcome unknown, reading the log");
-        }
+        this.#tell(flight.subject, trouble, "append outcome unknown, reading the log");
         await delay(waitMs);
         await this.#leaderAnswers();
       } else if (flight.judged > 1) {
         // Refused again, though it is not there: the first may be on its way through the replicas still.
         await delay(waitMs);
       }
+      let doubted = false;
       while (!this.#closed) {
         try {
           const verdict = judgeAppend(flight.claim, await this.#lastForJudge(flight.subject));
+          if (verdict.verdict === "lost" && !doubted) {
+            doubted = true;
+            if (await this.#mayBeMistaken(flight)) continue;
+          }
           if (verdict.verdict === "retry") {
             flight.claim = { ...flight.claim, expectedSeq: verdict.expectedSeq };
             this.#publish(flight);
@@ -211,10 +215,7 @@ export class GuildLog {
           }
           return;
         } catch (error) {
-          this.#onTrouble(
-            { subject: flight.subject, error: messageOf(error) },
-            "the log does not answer, trying again",
-          );
+          this.#tell(flight.subject, messageOf(error), "the log does not answer, trying again");
           await delay(waitMs);
           await this.#leaderAnswers();
           waitMs = Math.min(waitMs * 2, limits.judgeRetryMaxMs);
@@ -225,6 +226,23 @@ export class GuildLog {
     } finally {
       this.#judging -= 1;
     }
+  }
+
+  /** With replicas a leader that was cut off for a while reads what it had then: heard again before it is believed. */
+  async #mayBeMistaken({ claim }: InFlight): Promise<boolean> {
+    const { created, replicas } = await this.#leadersWord();
+    if (replicas === 1) return false;
+    await this.#leadersWord({ created: this.#created ?? created, lastSeq: claim.expectedSeq });
+    await delay(limits.leaderAskMinMs);
+    return true;
+  }
+
+  /** Trouble meets every append in flight at once: one of them tells, once a second. */
+  #tell(subject: string, trouble: string, message: string): void {
+    const now = performance.now();
+    if (now - (this.#toldAt.get(trouble) ?? Number.NEGATIVE_INFINITY) < limits.troubleIntervalMs) return;
+    this.#toldAt.set(trouble, now);
+    this.#onTrouble({ subject, trouble }, message);
   }
 
   async #lastForJudge(subject: string): Promise<LastMessage | undefined> {
@@ -330,7 +348,7 @@ export class GuildLog {
     return { created, lastSeq };
   }
 
-  #leadersWord(known?: StreamPlace): Promise<StreamPlace> {
+  #leadersWord(known?: StreamPlace): Promise<StreamInfo> {
     return streamInfoInTime({
       nc: this.#nc,
       known,
@@ -353,12 +371,19 @@ export class GuildLog {
   }
 
   async #request(subject: string, body: string): Promise<Record<string, unknown>> {
-    const msg = await this.#nc.request(subject, body, { timeout: limits.natsRequestTimeoutMs });
-    const reply = JSON.parse(codec.decode(msg.data)) as Record<string, unknown>;
-    const error = reply.error as { err_code: number; description: string } | undefined;
-    if (error === undefined) return reply;
-    if (error.err_code === notFound) return {};
-    throw new GuildstreamError("STREAM_FAILED", `the guild log answered: ${error.description}`);
+    const deadlineAt = performance.now() + limits.natsRequestTimeoutMs;
+    for (;;) {
+      const msg = await this.#nc.request(subject, body, { timeout: limits.natsRequestTimeoutMs });
+      const reply = JSON.parse(codec.decode(msg.data)) as Record<string, unknown>;
+      const error = reply.error as { err_code: number; description: string } | undefined;
+      if (error === undefined) return reply;
+      if (error.err_code === notFound) return {};
+      // A server that has just started says so for all of them; the leader may be well.
+      if (error.err_code !== jetStreamUnavailable || performance.now() >= deadlineAt) {
+        throw new GuildstreamError("STREAM_FAILED", `the guild log answered: ${error.description}`);
+      }
+      await delay(limits.leaderAskMinMs);
+    }
   }
 }
 

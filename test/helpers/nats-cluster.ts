@@ -85,6 +85,9 @@ export async function withNatsCluster(
     ...(user === undefined || pass === undefined ? {} : { user, pass }),
     maxReconnectAttempts: -1,
     reconnectTimeWait: 50,
+    // A server that a test has frozen is left soon.
+    pingInterval: 1_000,
+    timeout: 1_000,
   });
   t.teardown(() => nc.close());
   await until("a leader that knows every server", async () => {

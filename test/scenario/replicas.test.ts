@@ -45,6 +45,9 @@ test("kill -9 of the log's leader, twice: nothing lost, nothing twice, no new se
   const [first, second] = cluster.checksums();
   t.is(first, second);
   t.true((await historiesOf(cluster)) >= 200);
+  for (const { id, output } of [...cluster.workers, ...cluster.dbnodes]) {
+    t.notRegex(output, /stream_rewound|starting over/, `${id} was fooled`);
+  }
 });
 
 /** Reads the whole log: revisions follow each other, epochs never fall. How many guilds there are. */
