@@ -22,12 +22,22 @@ export function problemsOf(status: ClusterStatus): Problem[] {
   ];
 }
 
-function natsProblems({ natsAwayMs, nats }: ClusterStatus): Problem[] {
-  if (natsAwayMs === 0) return [];
+function natsProblems({ natsAwayMs, nats, log }: ClusterStatus): Problem[] {
+  if (natsAwayMs === 0) return replicaProblems(log.behind);
   return [
     {
       problem: `NATS DOES NOT ANSWER for ${duration(natsAwayMs / 1_000)}: all this is how it was before`,
       todo: `see to the server at ${nats.server}; workers keep what comes and go on when it is back`,
+    },
+  ];
+}
+
+function replicaProblems(behind: readonly string[]): Problem[] {
+  if (behind.length === 0) return [];
+  return [
+    {
+      problem: `REPLICAS BEHIND: ${names(behind)} ${behind.length === 1 ? "has" : "have"} not all of the guild log`,
+      todo: "see whether these nats-servers run; one more that dies may stop the log",
     },
   ];
 }

@@ -51,7 +51,15 @@ export interface ClusterStatus {
   /** How old this look is because NATS does not answer; 0 when it does. */
   natsAwayMs: number;
   nats: { server: string; version: string };
-  log: { messages: number; bytes: number; lastSeq: number; guilds: number };
+  log: {
+    messages: number;
+    bytes: number;
+    lastSeq: number;
+    guilds: number;
+    /** Servers that hold it, and the names of those that do not have all of it just now. */
+    replicas: number;
+    behind: string[];
+  };
   topology: { epoch: number; shardCount: number } | null;
   shards: ShardStatus[];
   /** The shards that no live worker serves. */
@@ -69,7 +77,7 @@ export async function readStatus(
   heartbeats: Heartbeats,
 ): Promise<ClusterStatus> {
   const manager = await nc.jetstreamManager({ timeout: limits.natsRequestTimeoutMs, checkAPI: false });
-  const { state } = await manager.streams.info(guildsStream);
+  const { state, config, cluster } = await manager.streams.info(guildsStream);
   const topology = list.topology();
   const byId = (a: { id: string }, b: { id: string }): number =>
     a.id.localeCompare(b.id, "en", { numeric: true });
@@ -93,6 +101,10 @@ export async function readStatus(
       bytes: state.bytes,
       lastSeq: state.last_seq,
       guilds: state.num_subjects ?? 0,
+      replicas: config.num_replicas,
+      behind: (cluster?.replicas ?? [])
+        .filter((peer) => peer.offline || !peer.current)
+        .map((peer) => peer.name),
     },
     topology: topology === undefined ? null : { epoch: topology.epoch, shardCount: topology.shardCount },
     shards,

@@ -78,7 +78,7 @@ const calm: ClusterStatus = {
   at: Date.parse("2026-01-01T12:00:00"),
   natsAwayMs: 0,
   nats: { server: "127.0.0.1:4222", version: "2.15.1" },
-  log: { messages: 3_863, bytes: 2_000_000, lastSeq: 3_863, guilds: 1_766 },
+  log: { messages: 3_863, bytes: 2_000_000, lastSeq: 3_863, guilds: 1_766, replicas: 1, behind: [] },
   topology: { epoch: 1, shardCount: 6 },
   shards: shards(["connected", "connected", "connected", "connected", "connected", "connected"]),
   unserved: [],

@@ -1,6 +1,8 @@
 /** The definitions in streams/: JetStream takes them, and each user of nats-server.conf can do its work and no more. */
-import { readFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import test from "ava";
 import {
   AckPolicy,
@@ -10,7 +12,12 @@ import {
   type NatsConnection,
   type StreamConfig,
 } from "nats";
-import { natsVersions, withServer } from "../helpers/nats.js";
+import { connectNats } from "../../src/nats/connect.js";
+import { ensureStreams } from "../../src/nats/definitions.js";
+import { freePort } from "../../src/nats/embedded-probe.js";
+import { resolveServerBinary } from "../../src/nats/server-version.js";
+import { natsVersions, newestNatsVersion, tempDir, withServer } from "../helpers/nats.js";
+import { until } from "../helpers/until.js";
 
 const streamsDir = join(process.cwd(), "streams");
 const streamFiles = ["guilds.json", "handoff.json", "cluster.json"];
@@ -112,3 +119,58 @@ for (const version of natsVersions) {
     t.is((await manager.streams.info("GUILDS")).state.messages, 1);
   });
 }
+
+test("three servers start from nats-cluster.conf and hold three replicas for the roles' users", async (t) => {
+  const { path: binary } = await resolveServerBinary(newestNatsVersion);
+  const folder = await tempDir(t);
+  const host = "127.0.0.1";
+  const names = ["nats-1", "nats-2", "nats-3"];
+  const ports = await Promise.all(
+    names.map(async () => [await freePort(host), await freePort(host)] as const),
+  );
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  for (const role of ["setup", "worker", "dbnode", "observer"]) {
+    env[`NATS_${role.toUpperCase()}_PASSWORD`] = `secret-of-${role}`;
+  }
+  const routes = ports.map(([, route]) => `"nats://setup:secret-of-setup@${host}:${route}"`);
+  env.NATS_ROUTES = `[${routes.join(", ")}]`;
+  await promisify(execFile)(binary, ["-c", join(streamsDir, "nats-cluster.conf"), "-t"], {
+    env: { ...env, NATS_SERVER_NAME: names[0] },
+  });
+  // The files as they are; only what three on one machine cannot share is another: the store, and by flags the ports.
+  const text = await readFile(join(streamsDir, "nats-cluster.conf"), "utf8");
+  await copyFile(join(streamsDir, "nats-server.conf"), join(folder, "nats-server.conf"));
+  for (const [index, name] of names.entries()) {
+    const [client, route] = ports[index]!;
+    const conf = join(folder, `${name}.conf`);
+    await writeFile(conf, text.replace("/data/cluster", join(folder, name)));
+    const args = ["-c", conf, "-a", host, "-p", `${client}`, "-m", `${await freePort(host)}`];
+    args.push("--cluster", `nats://setup:secret-of-setup@${host}:${route}`);
+    const child = spawn(binary, args, {
+      env: { ...env, NATS_SERVER_NAME: name },
+      stdio: "ignore",
+    });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    t.teardown(async () => {
+      child.kill("SIGKILL");
+      await ended;
+    });
+  }
+  const url = ports.map(([client]) => `${host}:${client}`).join(",");
+  let setup: NatsConnection | undefined;
+  await until("a leader", async () => {
+    setup = await connectNats({ url: `nats://setup:secret-of-setup@${url}`, name: "test" }).catch(
+      () => undefined,
+    );
+    return setup !== undefined;
+  });
+  t.teardown(() => setup!.close());
+  await ensureStreams(setup!, { replicas: 3 });
+  const worker = await connectNats({ url: `nats://worker:secret-of-worker@${url}`, name: "test" });
+  t.teardown(() => worker.close());
+  await ensureStreams(worker);
+  t.is((await worker.jetstream().publish("guild.07.1", "event")).seq, 1);
+  const { cluster } = await (await worker.jetstreamManager()).streams.info("GUILDS");
+  const members = [cluster!.leader, ...cluster!.replicas!.map((replica) => replica.name)];
+  t.deepEqual(members.sort(), names);
+});

@@ -95,11 +95,12 @@ function printable(line: string): string {
 
 function headLines(status: ClusterStatus): string[] {
   const { nats, log } = status;
+  const replicas = log.replicas === 1 ? "" : `   ${plural(log.replicas, "replica")}`;
   return [
     `guildstream ${time(status.at)}   nats-server ${nats.version} at ${nats.server}`,
     row(
       "guild log",
-      `${plural(log.guilds, "guild")}   ${plural(log.messages, "message")}   ${megabytes(log.bytes)}   up to ${whole(log.lastSeq)}`,
+      `${plural(log.guilds, "guild")}   ${plural(log.messages, "message")}   ${megabytes(log.bytes)}   up to ${whole(log.lastSeq)}${replicas}`,
     ),
     row("shards", shardsText(status)),
     row("identifies", identifyText(status)),
