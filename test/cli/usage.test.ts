@@ -2,7 +2,7 @@
 import test from "ava";
 import { runCli } from "./run-cli.js";
 
-const commands = ["start", "worker", "dbnode", "simulator", "status"];
+const commands = ["start", "worker", "dbnode", "hotboot", "simulator", "status"];
 
 test("--help names every command", async (t) => {
   const { code, stdout } = await runCli(["--help"]);

@@ -13,7 +13,7 @@ import { packageRoot } from "../../src/nats/definitions.js";
 const run = promisify(execFile);
 const root = packageRoot();
 const cli = fileURLToPath(new URL("../../src/cli.js", import.meta.url));
-const commands = ["start", "worker", "dbnode", "simulator", "status"] as const;
+const commands = ["start", "worker", "dbnode", "hotboot", "simulator", "status"] as const;
 
 const readme = await readFile(join(root, "README.md"), "utf8");
 

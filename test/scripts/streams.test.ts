@@ -88,6 +88,15 @@ for (const version of natsVersions) {
     const moved = await (await worker.jetstream().consumers.get("HANDOFF", "w2")).next({ expires: 2_000 });
     t.true(await moved?.ackAck());
 
+    worker.subscribe("worker.w1.ask", { callback: (_error, message) => void message.respond("yes") });
+    await worker.flush();
+    t.is((await worker.request("worker.w1.ask", "offer", { timeout: 2_000 })).string(), "yes");
+    await (await (await as("setup")).jetstreamManager()).streams.delete("HANDOFF");
+    await manager.streams.add(await definition("handoff.json"));
+    await t.throwsAsync(manager.streams.add({ name: "another", subjects: ["another"] }), {
+      message: /permissions|timeout/i,
+    });
+
     const template = await definition<ConsumerConfig>("dbnode-consumer.json");
     await (await dbnode.jetstreamManager()).consumers.add("GUILDS", {
       ...template,
