@@ -101,7 +101,7 @@ export const options = {
   memoryMb: () =>
     new Option(
       "--memory-mb <megabytes>",
-      "what guilds may hold in a worker's memory before idle ones leave it",
+      "what guilds may hold in a worker's memory: near it idle ones leave, at it dispatches wait",
     )
       .env("GUILDSTREAM_MEMORY_MB")
       .default(limits.memoryBudgetBytes / MiB)

@@ -102,7 +102,7 @@ export const workerEntry = z.object({
   queued: count,
   /** Database nodes that must have saved a guild before it is clean; none: all of it is held in memory. */
   savedBy: count.default(0),
-  /** Memory is full of what is not saved: shards are off the gateway until it is. */
+  /** Memory is full and nothing more may leave: dispatches wait in the rings, then at Discord. */
   backpressure: z.boolean().default(false),
 });
 export type WorkerEntry = z.infer<typeof workerEntry>;

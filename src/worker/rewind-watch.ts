@@ -60,12 +60,14 @@ export class RewindWatch {
       if (!nc.isClosed()) setTimeout(() => void this.#check(), limits.listRetryMs).unref();
       return;
     }
-    if (end.created === this.#created && end.lastSeq >= guildLog.lastSeq) {
+    // What nodes have saved was in the stream as well.
+    const had = Math.max(guildLog.lastSeq, dbnodes.watermark);
+    if (end.created === this.#created && end.lastSeq >= had) {
       saved.resume();
       return;
     }
     log.error(
-      { event: "stream_rewound", had: guildLog.lastSeq, has: end.lastSeq },
+      { event: "stream_rewound", had, has: end.lastSeq },
       "the guild log lost its end; putting back what memory holds",
     );
     this.#created = end.created;

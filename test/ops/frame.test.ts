@@ -45,6 +45,13 @@ test("the frame shows the system at one look", (t) => {
   t.regex(text, /starting it again/);
 });
 
+test("a worker that nobody saves for, or that is full, says so", (t) => {
+  t.notRegex(renderFrame(picture, 200).join("\n"), /DATABASE|FULL/);
+  const workers = picture.workers.map((worker) => ({ ...worker, savedBy: 0, backpressure: true }));
+  const text = renderFrame({ ...picture, workers }, 200).join("\n");
+  t.regex(text, /worker-1 .* 120 MB +NO DATABASE NODE +MEMORY FULL, dispatches wait/);
+});
+
 test("no line is wider than the terminal", (t) => {
   for (const columns of [20, 40, 79]) {
     for (const line of renderFrame(picture, columns)) t.true(line.length <= columns);

@@ -98,7 +98,7 @@ function workerText(worker: WorkerPicture): string {
   const shards = worker.shards.length === 0 ? "no shards" : `shards ${ranges(worker.shards)}`;
   const queued = worker.queued > 0 ? `   ${whole(worker.queued)} waiting` : "";
   const alone = worker.savedBy === 0 ? "   NO DATABASE NODE" : "";
-  const full = worker.backpressure ? "   MEMORY FULL, off the gateway" : "";
+  const full = worker.backpressure ? "   MEMORY FULL, dispatches wait" : "";
   return `${shards}   ${plural(worker.guilds, "guild")} in memory, ${whole(worker.dirtyGuilds)} unsaved   ${megabytes(worker.rssBytes)}${queued}${alone}${full}`;
 }
 
