@@ -16,6 +16,7 @@ import { connectNats } from "../../src/nats/connect.js";
 import { ensureStreams } from "../../src/nats/definitions.js";
 import { freePort } from "../../src/nats/embedded-probe.js";
 import { resolveServerBinary } from "../../src/nats/server-version.js";
+import { readSubject } from "../../src/nats/subject-reader.js";
 import { natsVersions, newestNatsVersion, tempDir, withServer } from "../helpers/nats.js";
 import { until } from "../helpers/until.js";
 
@@ -78,6 +79,9 @@ for (const version of natsVersions) {
     t.is((await manager.streams.getMessage("GUILDS", { last_by_subj: "guild.07.1" })).string(), "event");
     const direct = await worker.request("$JS.API.DIRECT.GET.GUILDS", '{"last_by_subj":"guild.07.1"}');
     t.is(direct.string(), "event");
+    const history: string[] = [];
+    for await (const { msg } of readSubject(worker, "guild.07.1", 1, 1)) history.push(msg.string());
+    t.deepEqual(history, ["event"]);
     const handed = await worker.jetstream().publish("handoff.w2.1", "state");
     t.is(handed.stream, "HANDOFF");
     await manager.consumers.add("HANDOFF", {
