@@ -67,7 +67,7 @@ test("no database node and a full memory: the shards pause, and RESUME when a no
   cluster.dbnodes[1]!.start();
   await cluster.ready();
   await cluster.settled();
-  t.is(lines("dbnodes_back").length, 1);
+  await until("said once", () => lines("dbnodes_back").length === 1);
   const verdict = await cluster.verdict();
   t.log({ ...verdict, resumes: simulator.stats().resumes, heldBytes });
   t.true(verdict.expected > 500);
