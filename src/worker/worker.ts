@@ -10,15 +10,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import type { RESTPutAPIApplicationCommandsJSONBody } from "discord-api-types/v10";
 import { IdentifyBudget } from "../cluster/identify.js";
 import { allNoted, leavers, noteAtOnce } from "../cluster/leaving.js";
 import { ClusterList } from "../cluster/list.js";
 import type { AnyBot, Logger } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
-import type { Answer, Ask, HandoffRole } from "../core/handoff.js";
+import type { HandoffRole } from "../core/handoff.js";
 import { limits } from "../core/limits.js";
 import { type MemberStatus, nextStatus, type WorkerEntry } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
@@ -26,7 +24,9 @@ import { createRest, type DiscordRest } from "../discord/rest.js";
 import { answerAsks, askWorker } from "../nats/ask.js";
 import type { NatsConnection } from "../nats/connect.js";
 import { HotbootChild } from "./hotboot/child.js";
-import { HotbootParent, type Successor } from "./hotboot/parent.js";
+import { garbageCollector } from "./hotboot/garbage.js";
+import type { Successor } from "./hotboot/parent.js";
+import { Succession } from "./hotboot/succession.js";
 import { Life } from "./life.js";
 import type { Counters } from "./services.js";
 
@@ -123,13 +123,10 @@ class Worker implements RunningWorker {
   readonly #before = { identifies: 0, resumes: 0 };
   #pulse: NodeJS.Timeout | undefined;
   #stopAsks: () => void = () => {};
-  #parent: HotbootParent | undefined;
+  readonly #succession: Succession;
+  /** While this process takes another's place. */
   #child: HotbootChild | undefined;
-  #successor = "";
-  /** The successor has everything: nothing is left to hand over. */
-  #isReplaced = false;
   #reviving: Promise<void> | undefined;
-  #hotbooting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #isReady: () => void = () => {};
   #fail: (error: unknown) => void = () => {};
@@ -148,6 +145,22 @@ class Worker implements RunningWorker {
     });
     this.failed.catch(() => {}); // Whoever waits for it sees it; nobody else needs to.
     this.#rest = createRest({ token: options.token, apiUrl: options.discordApi, log: options.log });
+    const { id, nc, bot, log, spawnSuccessor } = options;
+    this.#succession = new Succession({
+      id,
+      bot,
+      log,
+      life: () => this.#life!,
+      incarnation: () => this.#incarnation,
+      status: () => this.#status,
+      spawn: spawnSuccessor,
+      ask: (to, question, timeoutMs) => askWorker(nc, to, question, timeoutMs),
+      beat: async () => this.#list?.beat(),
+      cedePlace: () => this.#list!.pause(),
+      keepPlace: () => this.#list!.announce(clusterKeys.worker(id), () => this.status(), this.#fail),
+      onStep: (step) => this.#onStep("parent", step),
+      onReplaced: () => this.#replaced(),
+    });
   }
 
   async boot(): Promise<void> {
@@ -238,14 +251,8 @@ class Worker implements RunningWorker {
     this.#rest.close();
   }
 
-  async hotboot(options: { dryRun?: boolean } = {}): Promise<void> {
-    const { spawnSuccessor, id } = this.#options;
-    if (spawnSuccessor === undefined) {
-      throw new GuildstreamError("HOTBOOT_REFUSED", `${id} cannot start a successor by itself`, {
-        hint: `start it where you like: worker --hotboot ${id}`,
-      });
-    }
-    await this.#hotboot(spawnSuccessor, options.dryRun === true);
+  hotboot(options: { dryRun?: boolean } = {}): Promise<void> {
+    return this.#succession.hotboot(options.dryRun === true);
   }
 
   status(): WorkerEntry {
@@ -269,8 +276,8 @@ class Worker implements RunningWorker {
       identifies: this.#before.identifies + identifies,
       resumes: this.#before.resumes + resumes,
       queued,
-      successor: this.#successor,
-      ...(this.#parent !== undefined && { hotboot: this.#parent.progress }),
+      successor: this.#succession.successor,
+      hotboot: this.#succession.progress,
       savedBy: life?.savedBy ?? 0,
       backpressure: life?.isFull ?? false,
       ...this.#counters,
@@ -293,12 +300,11 @@ class Worker implements RunningWorker {
     const { id, log } = this.#options;
     const list = this.#list!;
     clearInterval(this.#pulse);
-    this.#parent?.cancel("this worker was stopped");
-    await this.#hotbooting?.catch(() => {});
+    await this.#succession.cancel("this worker was stopped");
     await this.#child?.stop();
     await this.#reviving;
     this.#stopAsks();
-    if (this.#isReplaced) {
+    if (this.#succession.isReplaced) {
       await this.#life?.abandon();
       list.stop();
       this.#rest.close();
@@ -352,13 +358,13 @@ class Worker implements RunningWorker {
         });
       },
       accepts: (from) => this.#child === undefined || this.#child.accepts(from),
-      onAsk: (question) => this.#child?.answer(question) ?? this.#answer(question),
+      onAsk: (question) => this.#child?.answer(question) ?? this.#succession.answer(question),
       onStep: (role, step) => this.#onStep(role, step),
       onGuildMoved: () => {
-        this.#parent?.guildMoved();
+        this.#succession.guildMoved();
         collect();
       },
-      onPauses: (pausesMs) => this.#parent?.paused(pausesMs),
+      onPauses: (pausesMs) => this.#succession.paused(pausesMs),
     });
     await this.#life.begin(this.#status === "hotboot");
   }
@@ -366,80 +372,7 @@ class Worker implements RunningWorker {
   /** Questions to this member, whoever of its lives answers. */
   #serveAsks(): void {
     const { nc, id } = this.#options;
-    this.#stopAsks = answerAsks(nc, id, (question) => this.#answer(question));
-  }
-
-  #answer(question: Ask): Answer {
-    switch (question.ask) {
-      case "hotboot":
-        return this.#askedToHotboot(question.dryRun);
-      case "abort":
-        if (this.#hotbooting === undefined) return { ok: false, reason: "no hotboot is underway" };
-        this.#parent?.cancel("aborted by the operator");
-        return { ok: true };
-      case "hello":
-        if (this.#hotbooting === undefined) {
-          if (this.#status !== "ready") return { ok: false, reason: `it is ${this.#status}` };
-          // The platform has started the child itself.
-          this.#hotboot(undefined, false).then(
-            () => this.#replaced(),
-            () => {},
-          );
-        }
-        return this.#parent!.greet(question);
-      case "ready":
-        return this.#parent?.ready(question.life) ?? { ok: false, reason: "no hotboot is underway" };
-      default:
-        return { ok: false, reason: `a worker does not answer "${question.ask}"` };
-    }
-  }
-
-  #askedToHotboot(dryRun: boolean): Answer {
-    if (this.#options.spawnSuccessor === undefined) {
-      return {
-        ok: false,
-        reason: `it cannot start a successor by itself; start one: worker --hotboot ${this.#options.id}`,
-      };
-    }
-    if (this.#hotbooting !== undefined) return { ok: false, reason: "a hotboot is underway already" };
-    if (this.#status !== "ready") return { ok: false, reason: `it is ${this.#status}` };
-    this.hotboot({ dryRun }).then(
-      () => this.#replaced(),
-      () => {},
-    );
-    return { ok: true };
-  }
-
-  async #hotboot(spawn: (() => Promise<Successor>) | undefined, dryRun: boolean): Promise<void> {
-    if (this.#hotbooting !== undefined) {
-      throw new GuildstreamError("HOTBOOT_REFUSED", "a hotboot is underway already");
-    }
-    const { nc, bot, id, log } = this.#options;
-    const list = this.#list!;
-    this.#parent = new HotbootParent({
-      life: this.#life!,
-      incarnation: this.#incarnation,
-      bot: { name: bot.name, stateVersion: bot.state.version },
-      dryRun,
-      spawn,
-      ask: (to, question, timeoutMs) => askWorker(nc, to, question, timeoutMs),
-      announce: async (successor = "") => {
-        this.#successor = successor;
-        await list.beat();
-      },
-      cedePlace: () => list.pause(),
-      keepPlace: () => list.announce(clusterKeys.worker(id), () => this.status(), this.#fail),
-      onStep: (step) => this.#onStep("parent", step),
-      log,
-    });
-    this.#hotbooting = this.#parent.run();
-    try {
-      await this.#hotbooting;
-      this.#isReplaced = true;
-    } finally {
-      this.#hotbooting = undefined;
-      if (!this.#isReplaced) void list.beat();
-    }
+    this.#stopAsks = answerAsks(nc, id, (question) => this.#succession.answer(question));
   }
 
   #onStep(role: HandoffRole, step: string): void {
@@ -456,6 +389,9 @@ class Worker implements RunningWorker {
       { event: "taken_for_dead", shard },
       "another worker has taken a shard of ours: dropping everything and beginning anew",
     );
+    await this.#succession.cancel("this worker was taken for dead");
+    await this.#child?.stop();
+    if (this.#status === "hotboot") return; // What it had was given: it ends (child.ts).
     const life = this.#life!;
     await life.abandon();
     const { identifies, resumes } = life.gatewayCounts;
@@ -547,16 +483,4 @@ export function missingToken(): GuildstreamError {
   return new GuildstreamError("DISCORD_TOKEN_INVALID", "no Discord token is set", {
     hint: "set DISCORD_TOKEN to the bot's token (Discord developer portal, Bot page)",
   });
-}
-
-/** Collects garbage at every so manieth call; V8 keeps what a guild held for long otherwise. */
-function garbageCollector(every: number): () => void {
-  if (every === 0) return () => {};
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  let calls = 0;
-  return () => {
-    calls += 1;
-    if (calls % every === 0) collect();
-  };
 }
