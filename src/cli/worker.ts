@@ -4,6 +4,7 @@ import { loadBot } from "../bots/load.js";
 import { ensureStreams } from "../nats/definitions.js";
 import { missingToken, runWorker } from "../worker/worker.js";
 import { type Boot, connect, defaultId, readToken, version } from "./common.js";
+import { crashPoint } from "./crash-point.js";
 import { aborted, type Role } from "./lifetime.js";
 import type { CommonOptions } from "./options.js";
 import { generation, spawnNext } from "./successor.js";
@@ -34,7 +35,7 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
       ...(generation !== undefined && { spawnSuccessor: () => spawnNext(id) }),
       gcEveryGuilds: options.hotbootGc,
       stop: boot.stop,
-      onHandoffStep: crashPoint(process.env.GUILDSTREAM_CRASH_AT),
+      onHandoffStep: crashPoint(process.env.GUILDSTREAM_CRASH_FILE),
     });
     const stop = async (): Promise<void> => {
       try {
@@ -54,14 +55,4 @@ export async function bootWorker(options: CommonOptions, boot: Boot): Promise<Ro
     await nc.close();
     throw error;
   }
-}
-
-/**
- * For the tests that kill a process at every step of a handoff: this one kills itself, as nothing could prevent, when it
- * comes to that step.
- */
-function crashPoint(at: string | undefined): (step: string) => void {
-  return (step) => {
-    if (step === at) process.kill(process.pid, "SIGKILL");
-  };
 }

@@ -181,6 +181,8 @@ export const limits = {
   listSilenceMs: 2_500,
   /** Between two tries to open a list-server that is gone, and between two loud words about it. */
   listRetryMs: 500,
+  /** A write or read of one entry; with an interval more it stays well below what counts as death. */
+  listRequestTimeoutMs: 2_000,
   listTroubleIntervalMs: 10_000,
   /** At boot: without a list by then, the one kept on disk serves for what needs no claim. */
   listOpenTimeoutMs: 5_000,
@@ -254,7 +256,7 @@ export const limits = {
   hotbootSpawnTimeoutMs: 60_000,
   hotbootReadyTimeoutMs: 60_000,
   /** A child whose parent is silent for so long takes its place: a little before the others would. */
-  hotbootParentSilentMs: 3_500,
+  hotbootParentSilentMs: 4_500,
   hotbootPlaceTimeoutMs: 10_000,
   /** Pauses kept for the percentiles. */
   hotbootPausesMax: 100_000,

@@ -5,6 +5,7 @@
  */
 import { type KV, type NatsConnection, StringCodec } from "nats";
 import { assert, messageOf } from "../core/errors.js";
+import { limits } from "../core/limits.js";
 import { clusterBucket } from "../core/subjects.js";
 import { type BucketEntry, parseValue } from "./bucket-watch.js";
 
@@ -19,7 +20,9 @@ export class Bucket {
 
   /** Binds to the bucket, also for later lives of it. Rejects when it is not there. */
   static async open(nc: NatsConnection): Promise<Bucket> {
-    return new Bucket(await nc.jetstream().views.kv(clusterBucket, { bindOnly: true }));
+    // What a broken connection swallowed is not worth the client's 5 s: heartbeats wait behind it.
+    const jetstream = nc.jetstream({ timeout: limits.listRequestTimeoutMs });
+    return new Bucket(await jetstream.views.kv(clusterBucket, { bindOnly: true }));
   }
 
   async get(key: string): Promise<BucketEntry | undefined> {

@@ -124,6 +124,14 @@ class Worker implements RunningWorker {
   #pulse: NodeJS.Timeout | undefined;
   #stopAsks: () => void = () => {};
   readonly #succession: Succession;
+  /** Another process holds our id, so what we hold is its own by now: everything is dropped at once. */
+  readonly #onTaken = (error: GuildstreamError): void => {
+    this.#isTaken = true;
+    void this.#succession.cancel(error.message);
+    void this.#life?.abandon();
+    this.#fail(error);
+  };
+  #isTaken = false;
   /** While this process takes another's place. */
   #child: HotbootChild | undefined;
   #reviving: Promise<void> | undefined;
@@ -157,7 +165,8 @@ class Worker implements RunningWorker {
       ask: (to, question, timeoutMs) => askWorker(nc, to, question, timeoutMs),
       beat: async () => this.#list?.beat(),
       cedePlace: () => this.#list!.pause(),
-      keepPlace: () => this.#list!.announce(clusterKeys.worker(id), () => this.status(), this.#fail),
+      isPlaced: (incarnation) => this.#list!.workers().get(id)?.incarnation === incarnation,
+      keepPlace: () => this.#list!.announce(clusterKeys.worker(id), () => this.status(), this.#onTaken),
       onStep: (step) => this.#onStep("parent", step),
       onReplaced: () => this.#replaced(),
     });
@@ -167,7 +176,7 @@ class Worker implements RunningWorker {
     const { log, id } = this.#options;
     await this.#registerCommands();
     const list = await this.#openList();
-    await list.announce(clusterKeys.worker(id), () => this.status(), this.#fail);
+    await list.announce(clusterKeys.worker(id), () => this.status(), this.#onTaken);
     await this.#ensureTopology(list);
     this.#serveAsks();
     await this.#beginLife();
@@ -183,7 +192,7 @@ class Worker implements RunningWorker {
     const { nc, id, bot, version, log } = this.#options;
     this.#status = "hotboot";
     const list = await this.#openList();
-    await list.announce(clusterKeys.hotboot(id), () => this.status(), this.#fail);
+    await list.announce(clusterKeys.hotboot(id), () => this.status(), this.#onTaken);
     await this.#ensureTopology(list);
     await this.#beginLife();
     const child = new HotbootChild({
@@ -195,7 +204,7 @@ class Worker implements RunningWorker {
       parent: () => list.workers().get(id),
       succeed: async (revision) => {
         const ready = (): WorkerEntry => ({ ...this.status(), status: "ready" });
-        if (!(await list.succeed(clusterKeys.worker(id), ready, revision, this.#fail))) return false;
+        if (!(await list.succeed(clusterKeys.worker(id), ready, revision, this.#onTaken))) return false;
         this.#status = nextStatus(this.#status, "ready");
         return true;
       },
@@ -208,8 +217,8 @@ class Worker implements RunningWorker {
     this.#child = undefined;
     this.#serveAsks();
     this.#isReady();
-    // The new code's commands, now that it answers them.
-    await this.#registerCommands().catch((error: unknown) => {
+    // The new code's commands, now that it answers them; it serves already.
+    this.#registerCommands().catch((error: unknown) => {
       const fields = { event: "commands_not_registered", error: messageOf(error) };
       log.error(fields, "Discord did not take the commands; they are registered at the next start");
     });
@@ -304,11 +313,11 @@ class Worker implements RunningWorker {
     await this.#child?.stop();
     await this.#reviving;
     this.#stopAsks();
-    if (this.#succession.isReplaced) {
+    if (this.#succession.isReplaced || this.#isTaken) {
       await this.#life?.abandon();
       list.stop();
       this.#rest.close();
-      log.info({ event: "worker_replaced" }, "the successor has everything");
+      log.info({ event: "worker_replaced" }, "another process has this worker's place; nothing is left here");
       return;
     }
     this.#status = nextStatus(this.#status, temporary ? "offline-temporary" : "dying");

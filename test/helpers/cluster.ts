@@ -294,7 +294,9 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
   for (let n = 1; n <= (options.workers ?? 1); n += 1) cluster.workers.push(newWorker(`worker-${n}`));
   t.teardown(async () => {
     const roles = [...cluster.dbnodes, ...cluster.workers];
-    if (!t.passed) for (const role of roles) t.log(`--- ${role.id}\n${role.output.slice(-3_000)}`);
+    if (!t.passed)
+      for (const role of roles)
+        t.log(`--- ${role.id}\n${role.output.slice(-Number(process.env.GUILDSTREAM_TEST_OUTPUT ?? 3_000))}`);
     await Promise.all(roles.map((role) => role.end("SIGKILL")));
   });
   for (const role of [...cluster.dbnodes, ...cluster.workers]) role.start();

@@ -143,6 +143,8 @@ export class HotbootChild {
   }
 
   async #place(revision: number): Promise<Answer> {
+    if (this.#step === "serving") return { ok: true }; // Asked again: the answer was lost.
+    if (this.#succeeding) return { ok: false, reason: "it is doing so" };
     return (await this.#succeed(revision)) ? { ok: true } : { ok: false, reason: "the entry has changed" };
   }
 

@@ -41,6 +41,8 @@ export interface ParentOptions {
   announce(successor: string | undefined): Promise<void>;
   /** Ends our heartbeats; the revision of our entry. */
   cedePlace(): Promise<number>;
+  /** Whether the list says that this incarnation has our place. */
+  isPlaced(incarnation: string): boolean;
   /** Takes our place again. */
   keepPlace(): Promise<void>;
   onStep(step: ParentStep): void;
@@ -189,19 +191,37 @@ export class HotbootParent {
   }
 
   async #givePlace(): Promise<void> {
-    const { cedePlace, keepPlace, ask } = this.#options;
+    const { cedePlace, keepPlace, isPlaced } = this.#options;
     const revision = await cedePlace();
+    const { incarnation } = this.#child!;
+    const deadlineAt = performance.now() + limits.hotbootPlaceTimeoutMs;
+    let isAsking = false;
+    let reason = "the child did not take the place in the list";
+    // Its answer may be lost with a server; the list tells as well.
+    while (!isPlaced(incarnation)) {
+      if (performance.now() > deadlineAt) {
+        // It may take the place yet: then ours is refused, and this process ends by that.
+        await keepPlace();
+        throw new Error(reason);
+      }
+      if (!isAsking) {
+        isAsking = true;
+        void this.#askToPlace(revision).then((refused) => {
+          reason = refused ?? reason;
+          isAsking = false;
+        });
+      }
+      await new Promise((resolve) => setTimeout(resolve, limits.handoffTurnMs));
+    }
+  }
+
+  async #askToPlace(revision: number): Promise<string | undefined> {
     try {
-      const { ok, reason } = await ask(
-        this.#child!.life,
-        { ask: "place", revision },
-        limits.hotbootPlaceTimeoutMs,
-      );
-      if (!ok) throw new Error(reason ?? "the child did not take the place in the list");
+      const question: Ask = { ask: "place", revision };
+      const { ok, reason } = await this.#options.ask(this.#child!.life, question, limits.askTimeoutMs);
+      return ok ? undefined : reason;
     } catch (error) {
-      // It may have taken the place and not been able to say so: then ours is refused, and this process ends by that.
-      await keepPlace();
-      throw error;
+      return messageOf(error);
     }
   }
 

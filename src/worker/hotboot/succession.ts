@@ -11,7 +11,8 @@ import type { HotbootProgress, MemberStatus } from "../../core/members.js";
 import type { Life } from "../life.js";
 import { HotbootParent, type ParentOptions, type Successor } from "./parent.js";
 
-export interface SuccessionOptions extends Pick<ParentOptions, "ask" | "cedePlace" | "keepPlace" | "log"> {
+export interface SuccessionOptions
+  extends Pick<ParentOptions, "ask" | "cedePlace" | "isPlaced" | "keepPlace" | "log"> {
   id: string;
   bot: AnyBot;
   log: Logger;
@@ -144,6 +145,7 @@ export class Succession {
         await beat();
       },
       cedePlace: options.cedePlace,
+      isPlaced: options.isPlaced,
       keepPlace: options.keepPlace,
       onStep: options.onStep,
       log: options.log,
