@@ -76,6 +76,7 @@ export class GuildLog {
   /** The life of the stream that it counts in. */
   #created: string | undefined;
   #asking: Promise<StreamInfo> | undefined;
+  #confirming: Promise<StreamInfo> | undefined;
   readonly #onTrouble: (fields: object, message: string) => void;
   readonly #toldAt = new Map<string, number>();
 
@@ -228,11 +229,18 @@ export class GuildLog {
     }
   }
 
-  /** With replicas a leader that was cut off for a while reads what it had then: heard again before it is believed. */
+  /**
+   * With replicas a leader that was cut off for a while reads what it had then: heard again before it is believed. All
+   * that are in doubt at once wait for the same answer.
+   */
   async #mayBeMistaken({ claim }: InFlight): Promise<boolean> {
-    const { created, replicas } = await this.#leadersWord();
+    const { created, replicas } = await this.#leaderAnswers();
     if (replicas === 1) return false;
-    await this.#leadersWord({ created: this.#created ?? created, lastSeq: claim.expectedSeq });
+    const known = { created: this.#created ?? created, lastSeq: Math.max(this.#lastSeq, claim.expectedSeq) };
+    this.#confirming ??= this.#leadersWord(known).finally(() => {
+      this.#confirming = undefined;
+    });
+    await this.#confirming;
     await delay(limits.leaderAskMinMs);
     return true;
   }
@@ -358,11 +366,11 @@ export class GuildLog {
   }
 
   /** Resolves once the stream's leader answers; all appends that wait for it share the questions. */
-  async #leaderAnswers(): Promise<void> {
+  #leaderAnswers(): Promise<StreamInfo> {
     this.#asking ??= this.#leadersWord().finally(() => {
       this.#asking = undefined;
     });
-    await this.#asking;
+    return this.#asking;
   }
 
   async #get(query: object): Promise<RawMessage | undefined> {

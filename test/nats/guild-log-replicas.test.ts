@@ -86,14 +86,15 @@ interface Stage {
   troubles: string[];
 }
 
-/** Writers whose client is connected to the server that leads the log. */
-async function stage(t: ExecutionContext): Promise<Stage> {
+/** Writers whose client is connected to the server that leads the log, or to one that follows. */
+async function stage(t: ExecutionContext, on: "leader" | "follower" = "leader"): Promise<Stage> {
   const cluster = await withNatsCluster(t);
   const setup = await connectNats({ url: cluster.url, name: "setup" });
   t.teardown(() => setup.close());
   await ensureStreams(setup, { replicas: 3 });
   const leader = (await cluster.leaderOf(guildsStream))!;
-  const nc = await connectNats({ url: leader.url, name: "writers" });
+  const server = on === "leader" ? leader : cluster.servers.find((each) => each !== leader)!;
+  const nc = await connectNats({ url: server.url, name: "writers" });
   t.teardown(() => nc.close());
   const troubles: string[] = [];
   const log = new GuildLog(nc, "w.1", (fields, message) => {
@@ -148,6 +149,21 @@ test("both followers freeze: what waits for them is neither lost nor stored twic
   );
   t.is(writers.stored, before, "nothing is acknowledged by one of three");
   for (const server of followers) process.kill(server.pid, "SIGCONT");
+  await more(writers, 500);
+  await writers.end(t);
+});
+
+test("the leader of before thaws alone: it lacks what was acknowledged since, and nothing is taken for lost", async (t) => {
+  const { cluster, writers, troubles } = await stage(t, "follower");
+  const before = (await cluster.leaderOf(guildsStream))!;
+  const others = cluster.servers.filter((server) => server !== before);
+  process.kill(before.pid, "SIGSTOP");
+  await more(writers, 500);
+  for (const server of others) await server.kill();
+  process.kill(before.pid, "SIGCONT");
+  const told = troubles.length;
+  await until("asked", () => troubles.length > told);
+  for (const server of others) await server.restart();
   await more(writers, 500);
   await writers.end(t);
 });
