@@ -12,6 +12,7 @@ import {
   type NatsConnection,
   type StreamConfig,
 } from "nats";
+import { Bucket, type BucketEntry } from "../../src/nats/bucket.js";
 import { connectNats } from "../../src/nats/connect.js";
 import { ensureStreams } from "../../src/nats/definitions.js";
 import { freePort } from "../../src/nats/embedded-probe.js";
@@ -183,6 +184,14 @@ test("three servers start from nats-cluster.conf and hold three replicas for the
   t.teardown(() => worker.close());
   await ensureStreams(worker);
   t.is((await worker.jetstream().publish("guild.07.1", "event")).seq, 1);
+  const claimed = await (await Bucket.open(worker)).compareAndSet("shard.0", { owner: "w1" }, 0);
+  for (const user of ["worker", "dbnode", "observer"]) {
+    const nc = await connectNats({ url: `nats://${user}:secret-of-${user}@${url}`, name: "test" });
+    t.teardown(() => nc.close());
+    const told: BucketEntry[] = [];
+    t.teardown(await (await Bucket.open(nc)).watch((entry) => told.push(entry)));
+    t.deepEqual(told, [{ key: "shard.0", value: { owner: "w1" }, revision: claimed! }], user);
+  }
   const { cluster } = await (await worker.jetstreamManager()).streams.info("GUILDS");
   const members = [cluster!.leader, ...cluster!.replicas!.map((replica) => replica.name)];
   t.deepEqual(members.sort(), names);
