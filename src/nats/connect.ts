@@ -23,9 +23,9 @@ export interface ConnectOptions {
   token?: string | undefined;
 }
 
-/** A URL without its credentials, for messages. */
+/** A URL, or several, without the credentials, for messages. */
 export function redactUrl(url: string): string {
-  return url.replace(/\/\/[^@/]*@/, "//***@");
+  return url.replace(/(^|,\s*|\/\/)[^@/,]*@/g, "$1***@");
 }
 
 /**

@@ -148,8 +148,11 @@ test("NATS refuses the credentials, and they are not repeated", async (t) => {
   const server = await withServer(t, {
     extraConfig: 'authorization { users: [{ user: "right", password: "right" }] }',
   });
-  const env = { NATS_URL: server.url.replace("//", `//wrong:${token}@`) };
-  await fails(t, ["dbnode"], { code: "NATS_AUTH", says: /refused the credentials/, env });
+  const url = server.url.replace("//", `//wrong:${token}@`);
+  for (const urls of [url, `${url},${url}`, `${url}, wrong:${token}@127.0.0.1:${server.port}`]) {
+    const env = { NATS_URL: urls };
+    await fails(t, ["dbnode"], { code: "NATS_AUTH", says: /refused the credentials/, env });
+  }
 });
 
 test("Discord refuses the token", async (t) => {
