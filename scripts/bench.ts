@@ -8,6 +8,7 @@ import * as append from "./bench/append.js";
 import * as dispatch from "./bench/dispatch.js";
 import * as drafting from "./bench/drafting.js";
 import * as failover from "./bench/failover.js";
+import * as hotboot from "./bench/hotboot.js";
 import * as latency from "./bench/latency.js";
 import * as memory from "./bench/memory.js";
 import { type Aim, judge, type Row, table } from "./bench/report.js";
@@ -21,7 +22,7 @@ interface Bench {
   run(context: BenchContext): Promise<object>;
 }
 
-const benches: readonly Bench[] = [append, dispatch, latency, memory, drafting, failover];
+const benches: readonly Bench[] = [append, dispatch, latency, memory, drafting, failover, hotboot];
 
 function usage(problem: string): never {
   const width = Math.max(...benches.map((bench) => bench.name.length));

@@ -103,6 +103,7 @@ export class BenchProcess {
 export class Stage {
   readonly processes: BenchProcess[] = [];
   readonly #connections: NatsConnection[] = [];
+  readonly #launchers: ChildProcess[] = [];
   #list: ClusterList | undefined;
 
   constructor(
@@ -154,6 +155,34 @@ export class Stage {
     return this.role(id, args, { DISCORD_API: simulator.apiUrl });
   }
 
+  /** A worker below its launcher, as users start it; the launcher drains it when this stage closes. */
+  launcher(bot: string, simulator: SimulatorClient, shards: number): ChildProcess {
+    const cli = join(packageRoot(), "build", "src", "cli.js");
+    const args = [
+      "worker",
+      "--id",
+      "worker-1",
+      "--bot",
+      bot,
+      "--shards",
+      String(shards),
+      "--data",
+      this.folder,
+    ];
+    const launcher = spawn(process.execPath, [cli, ...args, "--log-level", "error", "--json"], {
+      env: {
+        PATH: process.env.PATH ?? "",
+        HOME: process.env.HOME ?? "",
+        NATS_URL: this.server.url,
+        DISCORD_TOKEN: token,
+        DISCORD_API: simulator.apiUrl,
+      },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    this.#launchers.push(launcher);
+    return launcher;
+  }
+
   bareConsumer(simulator: SimulatorClient, shards: number): BenchProcess {
     const script = join(packageRoot(), "build", "scripts", "bench", "bare-consumer.js");
     return this.spawn("bare consumer", [script, String(shards)], { DISCORD_API: simulator.apiUrl });
@@ -161,11 +190,22 @@ export class Stage {
 
   async close(): Promise<void> {
     this.#list?.stop();
+    await Promise.all(this.#launchers.map(ended));
     await Promise.all(this.processes.map((child) => child.kill()));
     await Promise.all(this.#connections.map((nc) => nc.close().catch(() => {})));
     await this.server.stop();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Asks twice: leave at once. */
+async function ended(launcher: ChildProcess): Promise<void> {
+  if (launcher.exitCode !== null || launcher.signalCode !== null) return;
+  const exited = new Promise((resolve) => launcher.once("exit", resolve));
+  launcher.kill("SIGTERM");
+  await Promise.race([exited, delay(10_000)]);
+  launcher.kill("SIGTERM");
+  await exited;
 }
 
 const open = new Set<Stage>();
