@@ -238,9 +238,9 @@ export const limits = {
   handoffInactiveMs: 60_000,
   /** Room left in a message for its envelope when a state is cut into parts. */
   handoffPartHeadroomBytes: 1 * KiB,
-  /** Guilds that are locked and sent at a time, and between two such turns: about 3,000 a second. */
-  handoffGuildsPerTurn: 12,
-  handoffTurnMs: 4,
+  /** Guilds that are locked and sent at a time, and between two such turns: about 1,200 a second. */
+  handoffGuildsPerTurn: 3,
+  handoffTurnMs: 2,
   /** The receiver tells how far it has committed. */
   handoffReportIntervalMs: 20,
   /** Without any progress for so long, a move is taken back. */

@@ -54,6 +54,8 @@ const legal: Record<Mode, readonly Mode[]> = {
 export class Guild {
   readonly id: string;
   readonly subject: string;
+  /** Kept, since it costs a BigInt to make. */
+  readonly shard: number;
   lastUsedAt = 0;
 
   readonly #services: GuildServices;
@@ -86,6 +88,7 @@ export class Guild {
   constructor(id: string, services: GuildServices) {
     this.id = id;
     this.subject = guildSubject(id);
+    this.shard = services.shardOf(id);
     this.#services = services;
   }
 

@@ -123,7 +123,9 @@ export class Guilds {
 
   /** The guilds of a shard that are in memory. */
   idsOf(shard: number): string[] {
-    return [...this.#guilds.keys()].filter((guildId) => this.#services.shardOf(guildId) === shard);
+    const ids: string[] = [];
+    for (const guild of this.#guilds.values()) if (guild.shard === shard) ids.push(guild.id);
+    return ids;
   }
 
   /** From here on the shard's dispatches are offered to the route first. */
@@ -173,14 +175,14 @@ export class Guilds {
   }
 
   /** Drops the guilds of a shard that another worker serves now. */
-  dropWhere(isGone: (guildId: string) => boolean): void {
-    for (const guild of [...this.#guilds.values()]) if (isGone(guild.id)) this.#forget(guild);
+  dropShard(shard: number): void {
+    for (const guild of this.#guilds.values()) if (guild.shard === shard) this.#forget(guild);
   }
 
   /** Empties the table: for the end of the process. */
   stop(): void {
     clearInterval(this.#timer);
-    this.dropWhere(() => true);
+    for (const guild of this.#guilds.values()) this.#forget(guild);
   }
 
   /**

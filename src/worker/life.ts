@@ -94,7 +94,6 @@ export class Life {
     this.#warmer = new Warmer({ guilds: this.#guilds, guildIds: () => this.#guildLog.guildIds(), log });
     this.#shards = new Shards({
       guilds: this.#guilds,
-      shardOf: (guildId) => this.#shardOf(guildId),
       makeRunner: (shard, isReceived) => this.#makeRunner(shard, isReceived),
     });
     this.#claims = new ShardClaims({

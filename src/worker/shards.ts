@@ -13,7 +13,6 @@ import type { ShardRunner } from "./shard-runner.js";
 
 export interface ShardsOptions {
   guilds: Guilds;
-  shardOf(guildId: string): number;
   /** A runner, not connected; `isReceived`: another worker has the session and will hand it over. */
   makeRunner(shard: number, isReceived: boolean): ShardRunner;
 }
@@ -93,7 +92,7 @@ export class Shards {
   unexpect(shard: number): void {
     void this.#incoming.get(shard)?.abandon();
     this.#incoming.delete(shard);
-    this.#dropGuilds(shard);
+    this.#options.guilds.dropShard(shard);
   }
 
   /** All that are on their way here. */
@@ -107,10 +106,6 @@ export class Shards {
     this.#gone.identifies += counts?.identifies ?? 0;
     this.#gone.resumes += counts?.resumes ?? 0;
     this.#served.delete(shard);
-    this.#dropGuilds(shard);
-  }
-
-  #dropGuilds(shard: number): void {
-    this.#options.guilds.dropWhere((guildId) => this.#options.shardOf(guildId) === shard);
+    this.#options.guilds.dropShard(shard);
   }
 }
