@@ -201,7 +201,7 @@ export class ShardClaims {
     const { list, id, incarnation, mayRelease, onRelease } = this.#options;
     const topology = list.topology();
     if (topology === undefined) return;
-    const { shards, workers } = this.#picture(topology.shardCount);
+    const { shards, revisions, workers } = this.#picture(topology.shardCount);
     const placement = place({
       self: { id, incarnation },
       shardCount: topology.shardCount,
@@ -216,7 +216,7 @@ export class ShardClaims {
     }
     for (const shard of placement.claim) {
       if (this.#stopped || this.#paused) return;
-      await this.#claim(shard, shards.get(shard), workers);
+      await this.#claim(shard, revisions[shard]!, shards.get(shard), workers);
     }
     if (placement.surplus === 0 || this.#stopped || this.#paused) return;
     const shard = mayRelease()[0];
@@ -224,15 +224,17 @@ export class ShardClaims {
     await onRelease(shard);
   }
 
+  /** At the revision that was looked at, not at one that has come since: that may be another's claim. */
   async #claim(
     shard: number,
+    over: number,
     before: PlacedShard | undefined,
     workers: ReadonlyMap<string, PlacedWorker>,
   ): Promise<void> {
     const { list, id, incarnation, onClaimed } = this.#options;
     const key = clusterKeys.shard(shard);
     const claim = { owner: id, incarnation, at: Date.now() };
-    const revision = await list.compareAndSet(key, claim, list.revisionOf(key));
+    const revision = await list.compareAndSet(key, claim, over);
     if (revision === undefined) return;
     this.#held.set(shard, revision);
     // Whatever the owner before us wrote of its session came before our claim: have it, then open.
@@ -269,10 +271,17 @@ export class ShardClaims {
     this.#options.onRobbed(shard);
   }
 
-  #picture(shardCount: number): { shards: Map<number, PlacedShard>; workers: Map<string, PlacedWorker> } {
+  #picture(shardCount: number): {
+    shards: Map<number, PlacedShard>;
+    /** Of every shard's entry, also of one that was deleted. */
+    revisions: number[];
+    workers: Map<string, PlacedWorker>;
+  } {
     const { list } = this.#options;
     const shards = new Map<number, PlacedShard>();
+    const revisions: number[] = [];
     for (let shard = 0; shard < shardCount; shard += 1) {
+      revisions.push(list.revisionOf(clusterKeys.shard(shard)));
       const entry = list.shard(shard);
       if (entry === undefined) continue;
       const { owner, incarnation, revision, live } = entry;
@@ -284,6 +293,6 @@ export class ShardClaims {
       const reserved = status === "offline-temporary" && silentMs < limits.temporaryReserveMs;
       workers.set(id, { id, incarnation, successor, status, live, reserved });
     }
-    return { shards, workers };
+    return { shards, revisions, workers };
   }
 }

@@ -105,7 +105,8 @@ type Ops = Parameters<typeof applyPatch>[1];
  * In place matters: a copy of a 1,000-member guild costs a hundred times the patch.
  */
 function patch(state: unknown, ops: Ops): { state: unknown } | { reason: string } {
-  const single = ops.length === 1;
+  // A move takes away before it puts down, and only the second may fail.
+  const single = ops.length === 1 && ops[0]!.op !== "move";
   const target = single ? state : structuredCloneIfRisky(state, ops);
   try {
     return { state: applyPatch(target as object, ops, true, true, true).newDocument };

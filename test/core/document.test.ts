@@ -115,6 +115,14 @@ test("any ops: applied exactly as fast-json-patch does on a copy, or refused and
   t.true(refused > 100 && applied > 100, `${refused} refused, ${applied} applied`);
 });
 
+test("a move that cannot put down has not taken away", (t) => {
+  const document = foldAll([first]);
+  const before = structuredClone(document);
+  const result = fold(document, event(2, [{ op: "move", from: "/list", path: "/list/0" }]), 2);
+  t.is(result.outcome, "refused");
+  t.deepEqual(document, before);
+});
+
 test("the revision gates every apply", (t) => {
   const document = foldAll([first]);
   const increment = event(2, [{ op: "add", path: "/list/-", value: 3 }]);

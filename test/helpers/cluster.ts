@@ -119,7 +119,7 @@ export class Cluster {
     readonly simulator: Simulator,
     readonly nc: NatsConnection,
     readonly list: ClusterList,
-    readonly newWorker: (id: string) => RoleProcess,
+    readonly newWorker: (id: string, flags?: readonly string[]) => RoleProcess,
     private readonly natsCluster: NatsCluster | undefined,
   ) {}
 
@@ -176,6 +176,9 @@ export class Cluster {
   /** Everything dispatched is handled, in the log, and saved by every node. */
   async settled(): Promise<void> {
     this.simulator.setTraffic({ running: false });
+    // Entries tell how it was up to a heartbeat ago: they must be of after everything was counted.
+    let beats: Map<string, number> | undefined;
+    const isOfNow = (key: string): boolean => this.list.beatsOf(key) >= (beats?.get(key) ?? 0) + 2;
     await until("everything handled and saved", async () => {
       const ledger = this.simulator.stats();
       if (ledger.sessions.some((session) => !session.connected || session.unsent > 0)) return false;
@@ -185,6 +188,9 @@ export class Cluster {
       if (verdict === undefined || verdict.lost > 0) return false;
       const workers = [...this.list.workers().values()].filter((worker) => worker.live);
       const saved = [...this.list.dbnodes().values()].filter((node) => node.live);
+      const members = [...workers.map(({ id }) => `worker.${id}`), ...saved.map(({ id }) => `dbnode.${id}`)];
+      beats ??= new Map(members.map((key) => [key, this.list.beatsOf(key)]));
+      if (!members.every(isOfNow)) return false;
       const ends = new Set(saved.map((node) => `${node.saved}/${node.streamLast}`));
       return (
         workers.every((worker) => worker.queued === 0 && worker.dirtyGuilds === 0) &&
@@ -271,7 +277,7 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
     GUILDSTREAM_DATA: folder,
     ...(replicas === undefined ? {} : { GUILDSTREAM_REPLICAS: String(replicas) }),
   };
-  const newWorker = (id: string): RoleProcess => {
+  const newWorker = (id: string, flags: readonly string[] = []): RoleProcess => {
     const shards = String(options.shards ?? 2);
     if (options.identifyIntervalMs !== undefined) {
       const args = [id, shards, String(options.identifyIntervalMs)];
@@ -281,7 +287,7 @@ export async function withCluster(t: ExecutionContext, options: ClusterOptions =
     const bot = options.bot ?? "counting";
     const args = ["worker", ...launcher, "--id", id, "--shards", shards, "--bot", bot];
     const memory = options.memoryMb === undefined ? [] : ["--memory-mb", String(options.memoryMb)];
-    return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? [])], {
+    return new RoleProcess(id, [...args, ...memory, ...(options.workerArgs ?? []), ...flags], {
       ...env,
       ...options.workerEnv,
     });
