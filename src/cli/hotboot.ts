@@ -20,13 +20,14 @@ export async function hotboot(worker: string | undefined, options: HotbootOption
   const nc = await connect(options, "guildstream hotboot");
   const list = await ClusterList.open(nc, log);
   try {
-    const { id, incarnation } = chosen(list, worker);
+    const before = chosen(list, worker);
+    const { id } = before;
     await ask(nc, id, options);
     if (options.abort) {
       process.stdout.write(`${id} takes everything back\n`);
       return exitCodes.ok;
     }
-    return await follow(list, id, incarnation, options);
+    return await follow(list, before, options);
   } finally {
     list.stop();
     await nc.close();
@@ -53,21 +54,23 @@ async function ask(nc: NatsConnection, id: string, { abort, dryRun }: HotbootOpt
 }
 
 /** Until another incarnation beats under the id, or the worker says that it stays. */
-function follow(list: ClusterList, id: string, before: string, options: HotbootOptions): Promise<number> {
+function follow(list: ClusterList, before: Listed<WorkerEntry>, options: HotbootOptions): Promise<number> {
+  const { id, incarnation, hotboot: earlier } = before;
   let last: HotbootProgress | undefined;
   const beganAt = performance.now();
   return new Promise((resolve, reject) => {
     const look = (): void => {
       const entry = list.workers().get(id);
       if (entry === undefined) return;
-      if (entry.incarnation !== before) {
+      if (entry.incarnation !== incarnation) {
         const elapsedMs = Math.round(performance.now() - beganAt);
         say(options, { id, deployed: true, ...last, step: "gone", elapsedMs });
         end(() => resolve(exitCodes.ok));
         return;
       }
       const { hotboot } = entry;
-      if (hotboot === undefined || JSON.stringify(hotboot) === JSON.stringify(last)) return;
+      if (hotboot === undefined || hotboot.attempt <= (earlier?.attempt ?? 0)) return;
+      if (JSON.stringify(hotboot) === JSON.stringify(last)) return;
       last = hotboot;
       say(options, { id, deployed: false, ...hotboot });
       if (hotboot.step !== "staying") return;

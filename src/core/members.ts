@@ -52,6 +52,8 @@ const member = {
 
 /** A hotboot as the parent tells it; `step` is a ParentStep of core/handoff.ts. */
 export const hotbootProgress = z.object({
+  /** Which hotboot of this process it is, from 1. */
+  attempt: count,
   step: z.string(),
   dryRun: z.boolean(),
   /** The child's life. */

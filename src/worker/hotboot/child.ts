@@ -124,9 +124,10 @@ export class HotbootChild {
   async #watchParent(): Promise<void> {
     const { parent, log } = this.#options;
     const seen = parent();
-    if (this.#step !== "opening" && this.#step !== "taking") return;
+    // While the place is being taken the list says one thing and this object another.
+    if (this.#succeeding || (this.#step !== "opening" && this.#step !== "taking")) return;
     if (seen !== undefined && seen.incarnation === this.#parent!.incarnation) {
-      if (seen.silentMs < limits.hotbootParentSilentMs || this.#succeeding) return;
+      if (seen.silentMs < limits.hotbootParentSilentMs) return;
       log.error(
         { event: "hotboot_parent_silent", silentMs: seen.silentMs },
         "the parent is silent; taking its place",
@@ -153,10 +154,10 @@ export class HotbootChild {
     this.#succeeding = true;
     try {
       if (!(await succeed(revision))) return false;
+      this.#setStep("succeeding");
     } finally {
       this.#succeeding = false;
     }
-    this.#setStep("succeeding");
     life.cancelReceiving("the parent is gone");
     life.serve();
     this.#setStep("serving");

@@ -34,6 +34,8 @@ export interface ParentOptions {
   incarnation: string;
   bot: { name: string; stateVersion: number };
   dryRun: boolean;
+  /** Which hotboot of this process it is, from 1. */
+  attempt: number;
   /** Starts the child; undefined when the platform has started it, and its hello is here. */
   spawn: (() => Promise<Successor>) | undefined;
   ask(to: string, question: Ask, timeoutMs: number): Promise<Answer>;
@@ -70,6 +72,7 @@ export class HotbootParent {
 
   get progress(): HotbootProgress {
     return {
+      attempt: this.#options.attempt,
       step: this.#step,
       dryRun: this.#options.dryRun,
       to: this.#child?.life ?? "",

@@ -32,6 +32,7 @@ export class Succession {
   readonly #options: SuccessionOptions;
   #parent: HotbootParent | undefined;
   #running: Promise<void> | undefined;
+  #attempts = 0;
   #successor = "";
   #isReplaced = false;
 
@@ -133,11 +134,13 @@ export class Succession {
 
   async #run(spawn: (() => Promise<Successor>) | undefined, dryRun: boolean): Promise<void> {
     const { life, incarnation, bot, beat, ...options } = this.#options;
+    this.#attempts += 1;
     this.#parent = new HotbootParent({
       life: life(),
       incarnation: incarnation(),
       bot: { name: bot.name, stateVersion: bot.state.version },
       dryRun,
+      attempt: this.#attempts,
       spawn,
       ask: options.ask,
       announce: async (successor = "") => {
