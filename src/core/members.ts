@@ -67,6 +67,8 @@ export const hotbootProgress = z.object({
   pauseP99Ms: z.number(),
   pauseMaxMs: z.number(),
   elapsedMs: count,
+  /** Of it, since the first shard began to move. */
+  handingMs: count,
   /** Why the parent stays. */
   reason: z.string().optional(),
 });

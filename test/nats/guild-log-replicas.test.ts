@@ -143,7 +143,14 @@ test("both followers freeze: what waits for them is neither lost nor stored twic
   const leader = (await cluster.leaderOf(guildsStream))!;
   const followers = cluster.servers.filter((server) => server !== leader);
   for (const server of followers) process.kill(server.pid, "SIGSTOP");
-  const before = writers.stored;
+  // What they had acknowledged before may still be on its way here.
+  let before = -1;
+  let looksWithoutNews = 0;
+  await until("what was on its way has come", () => {
+    looksWithoutNews = writers.stored === before ? looksWithoutNews + 1 : 0;
+    before = writers.stored;
+    return looksWithoutNews >= 25;
+  });
   await until("sent again, with the first still under way", () =>
     troubles.some((each) => /in process/.test(each)),
   );

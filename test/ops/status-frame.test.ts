@@ -157,6 +157,34 @@ test("a troubled one: what is off is named where it belongs, and at the end with
   t.is(end.trim().split("\n").length, 14, "each has its line of what to do");
 });
 
+test("a hotboot is followed while it goes on, and told of when it came to nothing", (t) => {
+  const hotboot = {
+    attempt: 1,
+    step: "handing",
+    dryRun: false,
+    to: "worker-1_x",
+    shardsMoved: 1,
+    shardsTotal: 4,
+    guildsMoved: 1_000,
+    guildsTotal: 2_500,
+    pauseP50Ms: 0.4,
+    pauseP99Ms: 4,
+    pauseMaxMs: 7,
+    elapsedMs: 3_000,
+    handingMs: 2_000,
+  };
+  const workers = (changed: object) => ({ workers: [worker(1, { hotboot: { ...hotboot, ...changed } })] });
+  t.regex(
+    shown(workers({})),
+    /hotboot +worker-1 {3}handing {3}1,000 of 2,500 guilds {3}1 of 4 sessions {3}pause p50 0.4 ms, p99 4.0 ms {3}00:03 left/,
+  );
+  t.regex(
+    shown(workers({ step: "staying", reason: "not today" })),
+    /hotboot +worker-1 {3}came to nothing: not today/,
+  );
+  t.notRegex(shown({}), /hotboot/);
+});
+
 test("an empty cluster says what comes first", (t) => {
   const text = shown({ topology: null, shards: [], workers: [], dbnodes: [], identify: null });
   t.regex(

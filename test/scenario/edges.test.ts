@@ -25,6 +25,7 @@ test("nats-server away for a while: neither worker takes the other for dead", as
   const cluster = await withCluster(t, { workers: 2, simulator: { ratePerSecond: 300 } });
   const { simulator } = cluster;
   simulator.setTraffic({ running: true });
+  await cluster.balanced();
   await until("300 dispatches", () => simulator.stats().dispatches >= 300);
   const owners = [0, 1].map((shard) => cluster.list.shard(shard)?.owner);
   t.deepEqual([...owners].sort(), ["worker-1", "worker-2"]);

@@ -104,7 +104,7 @@ async function stage(t: ExecutionContext): Promise<Crashes> {
 }
 
 for (const role of ["giver", "receiver", "parent", "child"]) {
-  test(`a process dies at each step of the ${role}`, async (t) => {
+  test.serial(`a process dies at each step of the ${role}`, async (t) => {
     t.timeout(170_000);
     const crashes = await stage(t);
     for (const step of ordinary.filter((each) => each.startsWith(role))) {
@@ -119,7 +119,7 @@ for (const role of ["giver", "receiver", "parent", "child"]) {
   });
 }
 
-test("a process dies at each step of a hotboot that comes to nothing", async (t) => {
+test.serial("a process dies at each step of a hotboot that comes to nothing", async (t) => {
   t.timeout(170_000);
   const crashes = await stage(t);
   const { cluster } = crashes;
@@ -138,7 +138,7 @@ test("a process dies at each step of a hotboot that comes to nothing", async (t)
   await crashes.end(t);
 });
 
-test("nats-server dies while a process stands at a step", async (t) => {
+test.serial("nats-server dies while a process stands at a step", async (t) => {
   t.timeout(170_000);
   const crashes = await stage(t);
   const { cluster } = crashes;

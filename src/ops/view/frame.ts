@@ -4,7 +4,9 @@
  * Lost and handled twice are known for certain only once everything is saved, so while it runs the view says what has
  * been compared so far, and nothing else.
  */
+import type { HotbootProgress } from "../../core/members.js";
 import { cut, duration, megabytes, milliseconds, plural, ranges, whole } from "./format.js";
+import { hotbootText } from "./hotboot-text.js";
 
 export interface NodePicture {
   id: string;
@@ -23,6 +25,7 @@ export interface WorkerPicture {
   rssBytes: number;
   savedBy: number;
   backpressure: boolean;
+  hotboot?: HotbootProgress | undefined;
 }
 
 /** The running system at one moment. */
@@ -64,7 +67,13 @@ export function renderFrame(picture: Picture, columns: number): string[] {
     ...dbnodes.map((node) => row(node.id, nodeText(node, picture.streamLast))),
     row("answers", answersText(answers)),
     row("check", checkText(picture.check)),
-    ...workers.map((worker) => row(worker.id, workerText(worker))),
+    ...workers.flatMap((worker) => {
+      const hotboot = hotbootText(worker.hotboot);
+      return [
+        row(worker.id, workerText(worker)),
+        ...(hotboot === undefined ? [] : [row("", `hotboot: ${hotboot}`)]),
+      ];
+    }),
     ...(picture.notes.length > 0 ? ["", ...picture.notes.map((note) => `  ${note}`)] : []),
     "",
     "  Ctrl-C drains, checks and ends",

@@ -4,6 +4,7 @@
  */
 import { type ClusterStatus, type DbnodeStatus, shardsThatAre, type WorkerStatus } from "../status.js";
 import { cut, duration, megabytes, plural, ranges, whole, wrap } from "./format.js";
+import { hotbootText } from "./hotboot-text.js";
 import { type Column, table } from "./table.js";
 
 export interface Room {
@@ -104,6 +105,10 @@ function headLines(status: ClusterStatus): string[] {
     ),
     row("shards", shardsText(status)),
     row("identifies", identifyText(status)),
+    ...status.workers.flatMap(({ id, live, hotboot }) => {
+      const text = live ? hotbootText(hotboot) : undefined;
+      return text === undefined ? [] : [row("hotboot", `${id}   ${text}`)];
+    }),
   ];
 }
 

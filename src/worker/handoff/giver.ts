@@ -186,12 +186,19 @@ export class Giver {
       stateVersion: bot.stateVersion,
     };
     try {
-      const { ok, reason } = await ask(to, offer, limits.handoffOfferTimeoutMs);
-      if (ok && this.#failure !== undefined)
-        this.#options.tell(to, { ask: "cancel", move: this.move, reason: this.#failure });
-      return ok ? this.#failure : (reason ?? "refused");
+      let answer: Answer | undefined;
+      const asking = ask(to, offer, limits.handoffOfferTimeoutMs).then((given) => {
+        answer = given;
+        this.#wake();
+      });
+      // Whoever is asked may have died of it: giving up does not wait for its answer.
+      await Promise.race([asking, this.#until(() => answer !== undefined)]);
+      const { ok, reason } = answer!;
+      return ok ? undefined : (reason ?? "refused");
     } catch (error) {
-      return `no answer to the offer: ${messageOf(error)}`;
+      // It may take the offer all the same, later.
+      this.#options.tell(to, { ask: "cancel", move: this.move, reason: messageOf(error) });
+      return this.#failure ?? `no answer to the offer: ${messageOf(error)}`;
     }
   }
 

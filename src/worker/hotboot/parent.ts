@@ -63,6 +63,7 @@ export class HotbootParent {
   #shardsTotal = 0;
   #shardsMoved = 0;
   #guildsTotal = 0;
+  #handingAt: number | undefined;
   #guildsMoved = 0;
 
   constructor(options: ParentOptions) {
@@ -82,6 +83,7 @@ export class HotbootParent {
       guildsTotal: Math.max(this.#guildsTotal, this.#guildsMoved),
       ...this.#pauses.summary(),
       elapsedMs: Math.round(performance.now() - this.#beganAt),
+      handingMs: this.#handingAt === undefined ? 0 : Math.round(performance.now() - this.#handingAt),
       ...(this.#failure !== undefined && { reason: this.#failure }),
     };
   }
@@ -100,6 +102,7 @@ export class HotbootParent {
       if (dryRun) throw new GuildstreamError("HOTBOOT_DISMISSED", "the new code is ready; it was only a try");
       this.#setStep("handing");
       this.#guildsTotal = life.guilds;
+      this.#handingAt = performance.now();
       await this.#giveShards();
       this.#setStep("placing");
       await this.#givePlace();
