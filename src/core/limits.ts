@@ -27,6 +27,8 @@ export const limits = {
   judgeRetryMaxMs: 2_000,
   /** Read one by one up to here; a longer history is worth a consumer of its own. */
   readSinglyMax: 32,
+  /** Pulls in a row that bring nothing, a moment apart, before a read is given up. */
+  readerEmptyMax: 20,
   readerBatchMessages: 500,
   readerBatchBytes: 16 * MiB,
   /** The server forgets the consumer so long after its last pull. */

@@ -29,6 +29,7 @@ export async function* readSubject(
   const name = `reader-${nuid.next()}`;
   await createReader(nc, name, subject, fromSeq);
   let delivered = 0;
+  let empty = 0;
   for (;;) {
     const batch = await pull(nc, name, endSeq);
     for (const { seq, place, msg } of batch.messages) {
@@ -37,7 +38,11 @@ export async function* readSubject(
       if (seq <= endSeq) yield { seq, msg };
     }
     if (batch.isLast) return;
-    if (batch.messages.length === 0) throw failed(subject, batch.trouble);
+    empty = batch.messages.length === 0 ? empty + 1 : 0;
+    if (empty === 0) continue;
+    // In a cluster the consumer may be on a server that ours has not heard of it from yet.
+    if (empty > limits.readerEmptyMax) throw failed(subject, batch.trouble || "no consumer answers");
+    await new Promise((resolve) => setTimeout(resolve, limits.judgeRetryMinMs));
   }
 }
 
