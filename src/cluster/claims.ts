@@ -20,6 +20,7 @@ import type { ClusterList } from "./list.js";
 export interface ClaimsOptions {
   id: string;
   incarnation: string;
+  shardCount: number;
   list: ClusterList;
   log: Logger;
   /** The shard is ours: open it. `from`: the worker that held it before and died with it, if one did. */
@@ -58,7 +59,7 @@ export class ShardClaims {
     const { list } = this.#options;
     this.#stops.push(
       list.onChange((key, news) => {
-        if (news === "change" && /^(shard|worker)\.|^topology$/.test(key)) this.#soon();
+        if (news === "change" && /^(shard|worker)\./.test(key)) this.#soon();
       }),
       list.onRebuilt(() => void this.#reclaim()),
     );
@@ -198,13 +199,11 @@ export class ShardClaims {
   }
 
   async #balance(): Promise<void> {
-    const { list, id, incarnation, mayRelease, onRelease } = this.#options;
-    const topology = list.topology();
-    if (topology === undefined) return;
-    const { shards, revisions, workers } = this.#picture(topology.shardCount);
+    const { id, incarnation, shardCount, mayRelease, onRelease } = this.#options;
+    const { shards, revisions, workers } = this.#picture(shardCount);
     const placement = place({
       self: { id, incarnation },
-      shardCount: topology.shardCount,
+      shardCount,
       shards,
       workers,
       held: new Map([...this.#held].filter(([shard]) => !this.#giving.has(shard))),

@@ -260,6 +260,8 @@ export const limits = {
   /** A child whose parent is silent for so long takes its place: a little before the others would. */
   hotbootParentSilentMs: 4_500,
   hotbootPlaceTimeoutMs: 10_000,
+  /** A child that was dismissed, or never spoke, is ended by force so long after. */
+  hotbootEndTimeoutMs: 5_000,
   /** Pauses kept for the percentiles. */
   hotbootPausesMax: 100_000,
 

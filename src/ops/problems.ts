@@ -42,7 +42,10 @@ function replicaProblems(behind: readonly string[]): Problem[] {
   ];
 }
 
-function shardProblems({ unserved, topology, workers }: ClusterStatus): Problem[] {
+function shardProblems({ unserved: all, shards, topology, workers }: ClusterStatus): Problem[] {
+  // Who will be back has its shards kept; nobody else is to serve them.
+  const away = new Set(workers.filter(({ status }) => status === "offline-temporary").map(({ id }) => id));
+  const unserved = all.filter((shard) => !away.has(shards[shard]?.owner ?? ""));
   if (topology === null) {
     const todo = "start the first worker: npm run worker -- --bot FILE";
     return [{ problem: "there are no shards yet: no worker has been here", todo }];

@@ -45,6 +45,7 @@ export interface LifeOptions {
   token: string;
   bot: AnyBot;
   memoryBytes: number;
+  shardCount: number;
   counters: Counters;
   log: Logger;
   /** Trouble that waiting does not mend. */
@@ -99,6 +100,7 @@ export class Life {
     this.#claims = new ShardClaims({
       id,
       incarnation,
+      shardCount: options.shardCount,
       list,
       log,
       onClaimed: (shard, from) => this.#claimed(shard, from),
@@ -134,8 +136,9 @@ export class Life {
     return this.#shards.ids;
   }
 
+  /** Fixed for a life: whatever is written into the list meanwhile, guilds stay with their shards. */
   get shardCount(): number {
-    return this.#options.list.topology()?.shardCount ?? 1;
+    return this.#options.shardCount;
   }
 
   /** Where each shard's session is RESUMEd; the ones without a session are left out. */

@@ -18,7 +18,7 @@ import type { AnyBot, Logger } from "../core/bot.js";
 import { GuildstreamError, messageOf } from "../core/errors.js";
 import type { HandoffRole } from "../core/handoff.js";
 import { limits } from "../core/limits.js";
-import { type MemberStatus, nextStatus, type WorkerEntry } from "../core/members.js";
+import { type MemberStatus, nextStatus, type TopologyEntry, type WorkerEntry } from "../core/members.js";
 import { clusterKeys } from "../core/subjects.js";
 import { createRest, type DiscordRest } from "../discord/rest.js";
 import { answerAsks, askWorker } from "../nats/ask.js";
@@ -134,6 +134,8 @@ class Worker implements RunningWorker {
   #isTaken = false;
   /** While this process takes another's place. */
   #child: HotbootChild | undefined;
+  /** As this process found it, or made it; what somebody writes over it by hand is put right. */
+  #topology: TopologyEntry | undefined;
   #reviving: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #isReady: () => void = () => {};
@@ -174,8 +176,9 @@ class Worker implements RunningWorker {
 
   async boot(): Promise<void> {
     const { log, id } = this.#options;
-    await this.#registerCommands();
     const list = await this.#openList();
+    await this.#refuseOtherBots(list);
+    await this.#registerCommands();
     await list.announce(clusterKeys.worker(id), () => this.status(), this.#onTaken);
     await this.#ensureTopology(list);
     this.#serveAsks();
@@ -240,6 +243,27 @@ class Worker implements RunningWorker {
     });
     this.#pulse = watchPulse((stoodMs) => void this.#stoodStill(stoodMs));
     return list;
+  }
+
+  /** A cluster runs one bot: another would tick off its dispatches unseen, and take its commands from Discord. */
+  async #refuseOtherBots(list: ClusterList): Promise<void> {
+    const { bot, id } = this.#options;
+    const others = [...list.workers().values()].filter(
+      (worker) => worker.id !== id && worker.bot !== bot.name,
+    );
+    if (others.length === 0) return;
+    // The entry of a dead one stays for a while; one that beats is there.
+    const beats = new Map(others.map((other) => [other.id, list.beatsOf(clusterKeys.worker(other.id))]));
+    await new Promise((resolve) => setTimeout(resolve, limits.heartbeatIntervalMs * 2.5));
+    const other = others.find((each) => list.beatsOf(clusterKeys.worker(each.id)) > beats.get(each.id)!);
+    if (other === undefined) return;
+    throw new GuildstreamError(
+      "CONFIG_INVALID",
+      `this cluster runs the bot "${other.bot}" (${other.id}), not "${bot.name}"`,
+      {
+        hint: "all workers of a cluster run the same bot: use a NATS server or account of its own for another one",
+      },
+    );
   }
 
   async #registerCommands(): Promise<void> {
@@ -358,6 +382,7 @@ class Worker implements RunningWorker {
       token,
       bot,
       memoryBytes,
+      shardCount: this.#topology!.shardCount,
       counters: this.#counters,
       log,
       onFatal: this.#fail,
@@ -434,26 +459,32 @@ class Worker implements RunningWorker {
 
   async #ensureTopology(list: ClusterList): Promise<void> {
     const { shards, log } = this.#options;
-    const writeOnce = async (shardCount: number, epoch: number): Promise<void> => {
-      const key = clusterKeys.topology;
-      await list.compareAndSet(key, { epoch, shardCount }, list.revisionOf(key));
-    };
-    list.onRebuilt(() => {
-      const known = list.topology();
-      if (known !== undefined) writeOnce(known.shardCount, known.epoch).catch(() => {}); // Another's next try does it.
-    });
-    const existing = list.topology();
-    if (existing !== undefined) {
-      if (shards !== "auto" && shards !== existing.shardCount) {
-        log.warn(
-          { event: "shards_ignored", asked: shards, shardCount: existing.shardCount },
-          "the cluster keeps its shard count",
-        );
-      }
-      return;
+    const key = clusterKeys.topology;
+    const write = (entry: TopologyEntry): Promise<unknown> =>
+      list.compareAndSet(key, entry, list.revisionOf(key));
+    if (list.topology() === undefined) {
+      const shardCount = shards === "auto" ? (await this.#rest.gatewayBot()).shards : shards;
+      await write({ epoch: 1, shardCount });
+      while (list.topology() === undefined) await poll();
     }
-    await writeOnce(shards === "auto" ? (await this.#rest.gatewayBot()).shards : shards, 1);
-    while (list.topology() === undefined) await poll();
+    const { epoch, shardCount } = list.topology()!;
+    const known = { epoch, shardCount };
+    this.#topology = known;
+    if (shards !== "auto" && shards !== shardCount) {
+      log.warn({ event: "shards_ignored", asked: shards, shardCount }, "the cluster keeps its shard count");
+    }
+    const putRight = (): void => {
+      const now = list.topology();
+      const isMade = list.revisionOf(key) > 0 && now?.epoch === epoch && now.shardCount === shardCount;
+      if (isMade) return;
+      log.warn(
+        { event: "topology_restored", found: now ?? null, known },
+        "the list's shard count is put right",
+      );
+      write(known).catch(() => {}); // Another's next try does it.
+    };
+    list.onRebuilt(putRight);
+    list.onChange((changed) => changed === key && putRight());
   }
 
   async #becomeReady(): Promise<void> {

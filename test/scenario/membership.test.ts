@@ -5,8 +5,10 @@
  */
 import test from "ava";
 import { connectedShards } from "../../src/core/members.js";
+import { clusterKeys } from "../../src/core/subjects.js";
 import { auditLog } from "../helpers/audit.js";
 import { type Cluster, type RoleProcess, until, withCluster } from "../helpers/cluster.js";
+import { putEntry } from "../helpers/entries.js";
 
 /** Mulberry32: small, seeded, the same everywhere. */
 function randomOf(seed: number): () => number {
@@ -178,4 +180,26 @@ test("an id that is in use is refused by name; the one who holds it does not not
   t.regex(second.output, /give this one another --id/);
   t.true(cluster.list.workers().get("worker-1")?.live);
   t.is(cluster.simulator.stats().identifies, 1);
+});
+
+test("a worker of another bot is refused by name; a shard count written by hand is put right", async (t) => {
+  const cluster = await withCluster(t, { shards: 2, simulator: { guilds: 20, ratePerSecond: 100 } });
+  const { simulator, list } = cluster;
+  simulator.setTraffic({ running: true });
+  const other = cluster.newWorker("worker-2", ["--bot", "community"]);
+  t.teardown(() => other.end("SIGKILL"));
+  other.start();
+  await until("it has ended", () => !other.isRunning);
+  t.is(await other.end("SIGTERM"), 2);
+  t.regex(other.output, /this cluster runs the bot "counting" \(worker-1\), not "community"/);
+
+  for (const wrong of [{ epoch: 2, shardCount: 12 }, "no topology"]) {
+    await putEntry(list, clusterKeys.topology, wrong);
+    await until("put right", () => list.topology()?.shardCount === 2 && list.topology()?.epoch === 1);
+  }
+  await cluster.dispatched(100);
+  await cluster.settled();
+  const { lost, duplicated } = await cluster.verdict();
+  t.is(lost + duplicated, 0);
+  t.is(simulator.stats().identifies, 2);
 });

@@ -149,7 +149,7 @@ function problemLines({ problems }: ClusterStatus, columns: number): string[] {
 }
 
 function shownStatus({ live, status }: { live: boolean; status: string }): string {
-  return live ? status : "SILENT";
+  return live || status === "offline-temporary" ? status : "SILENT";
 }
 
 function workerShards({ shards, offline }: WorkerStatus): string {

@@ -57,6 +57,8 @@ export class HotbootParent {
   readonly #beganAt = performance.now();
   #step: ParentStep = "spawning";
   #child: Hello | undefined;
+  /** The child's process while it runs, where we have asked for it. */
+  #process: Successor | undefined;
   #isReady = false;
   #failure: string | undefined;
   #wake: () => void = () => {};
@@ -172,7 +174,9 @@ export class HotbootParent {
     const { spawn } = this.#options;
     if (spawn !== undefined) {
       const successor = await spawn();
+      this.#process = successor;
       void successor.ended.then(({ code, signal }) => {
+        this.#process = undefined;
         if (this.#step !== "gone")
           this.cancel(`the child ended ${signal === null ? `with ${code}` : `by ${signal}`}`);
       });
@@ -243,6 +247,11 @@ export class HotbootParent {
       const dismissal: Ask = { ask: "dismiss", reason, wanted };
       await ask(this.#child.life, dismissal, limits.handOverTimeoutMs).catch(() => {});
     }
+    // One that hangs would be in the way of every later one.
+    setTimeout(
+      () => this.#process !== undefined && endProcess(this.#process.pid),
+      limits.hotbootEndTimeoutMs,
+    ).unref();
     await announce(undefined);
     life.resumeClaims();
     const fields = { event: "hotboot_stayed", ...this.progress, reason };
@@ -277,5 +286,13 @@ export class HotbootParent {
   #setStep(step: ParentStep): void {
     this.#step = nextStep("parent", this.#step, step);
     this.#options.onStep(step);
+  }
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has ended just now.
   }
 }
