@@ -152,7 +152,7 @@ export class Membership {
 
   /**
    * The entry of a dead process stays in the list; one that beats belongs to somebody. On the same host the pid
-   * tells at once, elsewhere two heartbeat intervals of silence do.
+   * tells at once, elsewhere the silence that counts as death does.
    */
   async #refuseTakenId(): Promise<void> {
     const { list, key, entry } = this.#options;
@@ -162,8 +162,11 @@ export class Membership {
     if (holder.status === "offline-temporary") return;
     if (holder.host === own.host && typeof holder.pid === "number" && !isRunning(holder.pid)) return;
     const beats = list.beatsOf(key);
-    await new Promise((resolve) => setTimeout(resolve, limits.heartbeatIntervalMs * 2.5));
-    if (list.beatsOf(key) !== beats) throw taken(own.id, holder);
+    const deadlineAt = performance.now() + limits.memberDeadMs;
+    while (performance.now() < deadlineAt) {
+      if (list.beatsOf(key) !== beats) throw taken(own.id, holder);
+      await new Promise((resolve) => setTimeout(resolve, limits.judgeRetryMinMs));
+    }
   }
 }
 
