@@ -10,21 +10,12 @@
  */
 import { z } from "zod";
 import { assert } from "./errors.js";
-import { sessionEntry } from "./members.js";
+import { documentShape, sessionEntry } from "./members.js";
 
 export const handoffVersion = 1;
 
 const count = z.number().int().nonnegative();
 const envelope = { v: z.literal(handoffVersion), move: z.string().min(1), n: z.number().int().positive() };
-
-const documentShape = z.object({
-  state: z.unknown(),
-  rev: count,
-  epoch: count,
-  seq: count,
-  by: z.string(),
-  cursor: z.object({ session: z.string(), s: count }).nullable(),
-});
 
 /** A session without the time of its checkpoint. */
 export const sessionShape = sessionEntry.omit({ at: true });

@@ -157,18 +157,21 @@ export type SavedAnnouncement = z.infer<typeof savedAnnouncement>;
 export const getRequest = z.object({ v: z.literal(1), guildId: z.string(), atLeastSeq: count });
 export type GetRequest = z.infer<typeof getRequest>;
 
+/** A guild's document on its way from one process to another. */
+export const documentShape = z.object({
+  state: z.unknown(),
+  rev: count,
+  epoch: count,
+  seq: count,
+  by: z.string(),
+  cursor: z.object({ session: z.string(), s: count }).nullable(),
+});
+
 /** The node's answer: the document, or that it does not know the guild, or how far it is. */
 export const getReply = z.discriminatedUnion("outcome", [
   z.object({
     outcome: z.literal("found"),
-    document: z.object({
-      state: z.unknown(),
-      rev: count,
-      epoch: count,
-      seq: count,
-      by: z.string(),
-      cursor: z.object({ session: z.string(), s: count }).nullable(),
-    }),
+    document: documentShape,
   }),
   z.object({ outcome: z.literal("unknown"), saved: count }),
   z.object({ outcome: z.literal("behind"), received: count }),

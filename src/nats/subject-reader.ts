@@ -12,6 +12,7 @@ import { createInbox, type Msg, type NatsConnection, nuid } from "nats";
 import { GuildstreamError } from "../core/errors.js";
 import { limits } from "../core/limits.js";
 import { guildsStream } from "../core/subjects.js";
+import { parseAckSubject } from "./ack-subject.js";
 
 /** A message as the server delivered it. */
 export interface ReadMessage {
@@ -91,7 +92,8 @@ function pull(nc: NatsConnection, name: string, endSeq: number): Promise<Batch> 
     const timer = setTimeout(finish, limits.natsRequestTimeoutMs);
     const subscription = nc.subscribe(inbox, {
       callback: (error, msg) => {
-        const place = error === null ? placeOf(msg) : undefined;
+        const isDelivery = error === null && msg.reply?.startsWith("$JS.ACK.") === true;
+        const place = isDelivery ? parseAckSubject(msg.reply!) : undefined;
         if (place === undefined) {
           batch.trouble = error?.message ?? msg.headers?.description ?? "no consumer";
           finish();
@@ -111,18 +113,6 @@ function pull(nc: NatsConnection, name: string, endSeq: number): Promise<Batch> 
       reply: inbox,
     });
   });
-}
-
-/** $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<ts>.<pending>, or with domain and account before the stream. */
-function placeOf(msg: Msg): { seq: number; delivered: number; pending: number } | undefined {
-  if (msg.reply === undefined || !msg.reply.startsWith("$JS.ACK.")) return undefined;
-  const tokens = msg.reply.split(".");
-  const base = tokens.length > 9 ? 4 : 2;
-  return {
-    seq: Number(tokens[base + 3]),
-    delivered: Number(tokens[base + 4]),
-    pending: Number(tokens[base + 6]),
-  };
 }
 
 function failed(subject: string, reason: string): GuildstreamError {
