@@ -13,7 +13,7 @@ import { GuildLog } from "../../src/nats/guild-log.js";
 import { Guilds } from "../../src/worker/guilds.js";
 import { Handlers } from "../../src/worker/handlers.js";
 import { SavedTracker } from "../../src/worker/saved.js";
-import type { Counters } from "../../src/worker/services.js";
+import { type Counters, zeroCounters } from "../../src/worker/services.js";
 import type { Work } from "../../src/worker/work.js";
 import { guildIdAt, quantile, round, SavedWatch, silent, withStage } from "./stage.js";
 
@@ -42,7 +42,7 @@ export async function runOverloaded(guildCount: number, ms: number): Promise<Ove
     const tracker = new SavedTracker();
     const saved = new SavedWatch(await stage.connect("bench saved"), 2, (lowest) => tracker.advance(lowest));
     const guildLog = new GuildLog(await stage.connect("bench overload"), "bench.overload");
-    const counters = noCounts();
+    const counters = zeroCounters();
     const guilds = makeGuilds(guildLog, tracker, counters);
     const load = new Load(guilds, guildCount);
     await load.run(500);
@@ -158,17 +158,4 @@ function makeGuilds(guildLog: GuildLog, tracker: SavedTracker, counters: Counter
     later: (run: () => void) => void setTimeout(run, 1_000),
   };
   return new Guilds(services, tracker, limits.memoryBudgetBytes);
-}
-
-function noCounts(): Counters {
-  return {
-    dispatches: 0,
-    handled: 0,
-    skipped: 0,
-    appended: 0,
-    handlerErrors: 0,
-    effectsSent: 0,
-    effectsDropped: 0,
-    fenced: 0,
-  };
 }

@@ -24,6 +24,19 @@ export interface Counters {
   fenced: number;
 }
 
+export function zeroCounters(): Counters {
+  return {
+    dispatches: 0,
+    handled: 0,
+    skipped: 0,
+    appended: 0,
+    handlerErrors: 0,
+    effectsSent: 0,
+    effectsDropped: 0,
+    fenced: 0,
+  };
+}
+
 export interface GuildServices {
   readonly bot: AnyBot;
   readonly handlers: Handlers;

@@ -28,7 +28,7 @@ import { garbageCollector } from "./hotboot/garbage.js";
 import type { Successor } from "./hotboot/parent.js";
 import { Succession } from "./hotboot/succession.js";
 import { Life } from "./life.js";
-import type { Counters } from "./services.js";
+import { zeroCounters } from "./services.js";
 
 export interface WorkerOptions {
   id: string;
@@ -103,16 +103,7 @@ class Worker implements RunningWorker {
   readonly failed: Promise<never>;
   readonly replaced: Promise<void>;
   readonly #options: WorkerOptions;
-  readonly #counters: Counters = {
-    dispatches: 0,
-    handled: 0,
-    skipped: 0,
-    appended: 0,
-    handlerErrors: 0,
-    effectsSent: 0,
-    effectsDropped: 0,
-    fenced: 0,
-  };
+  readonly #counters = zeroCounters();
   readonly #rest: DiscordRest;
   #list: ClusterList | undefined;
   #budget: IdentifyBudget | undefined;
